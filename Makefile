@@ -1,0 +1,81 @@
+# Perch. Each target fetches what it needs: Go modules by itself, Debian packages through tools/need.
+
+SHELL := /bin/bash
+TOOL  := go tool -modfile=tools/go.mod
+
+# The version in every binary is the commit's, read from debug.BuildInfo: hence -buildvcs, whatever GOFLAGS says.
+BUILD := go build -buildvcs=true -trimpath
+
+# Debian packages by what needs them. cgo: the V4L2 structures of go4vl. The armel compiler builds the armhf package,
+# see packaging/deb.sh.
+APT_BUILD := gcc libc6-dev git
+APT_CROSS := $(APT_BUILD) gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabi libc6-dev-armel-cross
+APT_LINT  := $(APT_CROSS) shellcheck
+APT_E2E   := $(APT_CROSS) qemu-system-arm qemu-utils qemu-user-static e2fsprogs kmod cpio xz-utils mount make
+
+DEB_ARCHS := arm64 armhf amd64
+CLIS      := $(foreach os,linux darwin windows,$(os)-amd64 $(os)-arm64)
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Agent, broker and CLI for this machine, in build/bin
+	@tools/need $(APT_BUILD)
+	$(BUILD) -o build/bin/perch-agent ./cmd/agent
+	$(BUILD) -o build/bin/perch-broker ./cmd/broker
+	$(BUILD) -o build/bin/perch ./cmd/perch
+
+.PHONY: demo
+demo: build ## Everything once on this machine: broker, agent, a snapshot, 100 frames
+	go run ./e2e/demo
+
+.PHONY: test
+test: ## The whole hermetic suite: Go only, race detector, random order; at most 5 minutes
+	@tools/need $(APT_BUILD)
+	go test -race -shuffle=on ./...
+
+.PHONY: lint
+lint: ## Format, vet for every target, staticcheck, modernisers, module file, dead code, shell scripts
+	@tools/need $(APT_LINT)
+	@echo "gofumpt";      out=$$(git ls-files -co --exclude-standard '*.go' | xargs $(TOOL) gofumpt -l) && [ -z "$$out" ] || { echo "not formatted: $$out"; exit 1; }
+	go vet -tags e2e ./...
+	$(TOOL) staticcheck -tags e2e ./...
+	go fix -diff -tags e2e ./...
+	go mod tidy -diff
+	@echo "deadcode";     out=$$($(TOOL) deadcode -tags e2e -test ./...) && [ -z "$$out" ] || { echo "$$out"; exit 1; }
+	@echo "shellcheck";   git ls-files -co --exclude-standard .ci tools/need '*.sh' packaging/agent/{postinst,prerm,postrm} | xargs shellcheck
+	@echo "vet arm64";    GOARCH=arm64 CGO_ENABLED=1 CC=aarch64-linux-gnu-gcc go vet -trimpath -tags netgo,osusergo ./...
+	@echo "vet armv6";    GOARCH=arm GOARM=6 CGO_ENABLED=1 CC=arm-linux-gnueabi-gcc go vet -trimpath -tags netgo,osusergo ./cmd/agent/... ./internal/... ./pkg/...
+	@for os in darwin windows; do echo "vet $$os"; GOOS=$$os CGO_ENABLED=0 go vet -trimpath ./cmd/perch || exit 1; done
+
+.PHONY: deb
+deb: $(DEB_ARCHS:%=deb-%) ## The agent's Debian packages, in build/deb
+
+.PHONY: $(DEB_ARCHS:%=deb-%)
+$(DEB_ARCHS:%=deb-%):
+	@tools/need $(APT_CROSS)
+	packaging/deb.sh $(@:deb-%=%) build/deb
+
+.PHONY: cli
+cli: $(CLIS:%=cli-%) ## The CLI for Linux, macOS and Windows, in build/cli
+
+.PHONY: $(CLIS:%=cli-%)
+$(CLIS:%=cli-%): os = $(word 1,$(subst -, ,$(@:cli-%=%)))
+$(CLIS:%=cli-%): arch = $(word 2,$(subst -, ,$(@:cli-%=%)))
+$(CLIS:%=cli-%):
+	CGO_ENABLED=0 GOOS=$(os) GOARCH=$(arch) $(BUILD) -ldflags '-s -w' -o build/cli/perch-$(os)-$(arch)$(if $(filter windows,$(os)),.exe) ./cmd/perch
+
+.PHONY: e2e
+e2e: build deb-arm64 ## The virtual Pi: the package, a camera, broker and CLI on this machine; at most 12 minutes
+	@tools/need $(APT_E2E)
+	go test -tags e2e -count=1 -timeout 20m -v ./e2e
+
+.PHONY: setup
+setup: ## Install every Debian package that any target needs
+	@tools/need $(APT_LINT) $(APT_E2E)
+
+.PHONY: clean
+clean: ## Remove what was built, the virtual Pi's image included
+	rm -rf build
