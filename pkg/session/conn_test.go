@@ -96,7 +96,7 @@ func TestElementsCrossCuts(t *testing.T) {
 		client.mu.Lock()
 		defer client.mu.Unlock()
 		if len(client.got) != elements {
-			t.Fatalf("%d of %d came back", len(client.got), elements)
+			t.Fatalf("%d of %d came back: %v, %+v, %v", len(client.got), elements, client.over, c.Stats(), c.Err())
 		}
 		for i, v := range client.got {
 			if v != uint32(i) {

@@ -93,9 +93,9 @@ func (r *reader) fill() error {
 			r.drop()
 		case r.need > len(r.blk.b)-r.r: // the frame that has begun does not fit: move its beginning
 			next := newBlock(max(blockSize, r.need))
-			r.w = copy(next.b, r.blk.b[r.r:r.w])
+			n := copy(next.b, r.blk.b[r.r:r.w])
 			r.drop()
-			r.blk, r.r = next, 0
+			r.blk, r.w = next, n
 		}
 	}
 	if r.raw != nil {
