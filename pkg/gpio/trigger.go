@@ -1,0 +1,84 @@
+package gpio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// TriggerWatch waits for what triggers wait for. It reads the board's own ring, so it works while nobody is connected. One goroutine
+// uses it.
+type TriggerWatch struct {
+	specs []TriggerSpec
+	fired []time.Time // when each fired last
+	w     *Watcher
+	due   []Firing
+}
+
+// Firing is a trigger that fired, and the change that made it.
+type Firing struct {
+	Trigger TriggerSpec
+	Item    Item
+}
+
+// Triggers returns a watch of triggers from now on. All mistakes in them are reported, joined.
+func (b *Board) Triggers(specs []TriggerSpec) (*TriggerWatch, error) {
+	var errs []error
+	var names []string
+	for i, spec := range specs {
+		j := slices.IndexFunc(b.sensors, func(s *sensor) bool { return s.spec.Name == spec.Sensor })
+		switch {
+		case j < 0:
+			errs = append(errs, fmt.Errorf("trigger %d: no sensor is named %s: %w", i+1, quote(spec.Sensor), ErrUnknown))
+		case !b.sensors[j].spec.IsInput() || b.sensors[j].spec.Count:
+			errs = append(errs, fmt.Errorf("trigger %d: the sensor %s has no edges", i+1, quote(spec.Sensor)))
+		default:
+			names = append(names, spec.Sensor)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	t := &TriggerWatch{specs: specs, fired: make([]time.Time, len(specs))}
+	if len(specs) == 0 {
+		return t, nil
+	}
+	w, err := b.Watch(WatchOptions{Sensors: names})
+	t.w = w
+	return t, err
+}
+
+// Next waits for the next firing. Its errors are those of Watcher.Next. Without triggers it waits for ctx.
+func (t *TriggerWatch) Next(ctx context.Context) (Firing, error) {
+	if t.w == nil {
+		<-ctx.Done()
+		return Firing{}, ctx.Err()
+	}
+	for len(t.due) == 0 {
+		item, err := t.w.Next(ctx)
+		if err != nil {
+			return Firing{}, err
+		}
+		t.match(item)
+	}
+	f := t.due[0]
+	t.due = t.due[1:]
+	return f, nil
+}
+
+func (t *TriggerWatch) match(item Item) {
+	if item.Type != TypeChange || item.On == nil {
+		return
+	}
+	for i, spec := range t.specs {
+		if spec.Sensor != item.Sensor || spec.Edge == Rise && !*item.On || spec.Edge == Fall && *item.On {
+			continue
+		}
+		if now := time.Now(); t.fired[i].IsZero() || now.Sub(t.fired[i]) >= spec.Pause {
+			t.fired[i] = now
+			t.due = append(t.due, Firing{spec, item})
+		}
+	}
+}
