@@ -1,0 +1,300 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rsocket/rsocket-go/core"
+
+	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/peer"
+	"github.com/perchcam/perch/pkg/session"
+)
+
+// Config says where a broker listens and what its limits are. Zero values mean the defaults.
+type Config struct {
+	Listen  []string // URLs, such as tcp://127.0.0.1:7878; port 0 takes a free one
+	Version string   // for broker.info
+	Log     *slog.Logger
+
+	Wait    time.Duration // how long a request waits for a device that is away; 2 s. A request may ask for up to MaxWait
+	MaxWait time.Duration // 60 s
+	Grace   time.Duration // how long streams may go on after the broker was told to stop; 5 s
+
+	Budget      int // bytes that may wait for one session; 32 MiB
+	Streams     int // streams one session may have open; 1024
+	Sessions    int // 20,000
+	Connections int // links, with those that have not said anything; 25,000
+
+	Session     session.Options // frames and what is kept for a RESUME
+	FirstFrame  time.Duration   // for SETUP or RESUME; 5 s
+	SessionTime time.Duration   // without a link; 2 min
+	RetainTotal int64           // bytes kept for RESUME in all; 512 MiB
+}
+
+// Broker switches frames between laptops and devices. Run runs it; Serve gives it a single link.
+type Broker struct {
+	cfg      Config
+	log      *slog.Logger
+	started  time.Time
+	server   *session.Server
+	registry *registry
+	console  *peer.Peer
+	counters counters
+	refusals quiet // log lines about links that were refused,
+	slow     quiet // and about receivers that do not read
+
+	routes   atomic.Int64  // requests that are not through
+	draining atomic.Bool   // no new sessions and requests
+	idle     chan struct{} // told when routes falls to 0 while draining
+
+	listeners []*listener // owned by Listen and Run
+
+	mu    sync.Mutex // guards the following
+	legs  map[*leg]struct{}
+	links map[net.Conn]struct{}
+}
+
+// New checks cfg and returns a broker that does nothing yet.
+func New(cfg Config) (*Broker, error) {
+	def(&cfg.Wait, 2*time.Second)
+	def(&cfg.MaxWait, time.Minute)
+	def(&cfg.Grace, 5*time.Second)
+	def(&cfg.Budget, 32<<20)
+	def(&cfg.Streams, 1024)
+	def(&cfg.Sessions, 20_000)
+	def(&cfg.Connections, 25_000)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	b := &Broker{
+		cfg: cfg, log: cfg.Log, started: time.Now(), registry: newRegistry(), legs: map[*leg]struct{}{},
+		links: map[net.Conn]struct{}{}, idle: make(chan struct{}, 1),
+	}
+	for _, url := range cfg.Listen {
+		l, err := parseListener(url)
+		if err != nil {
+			return nil, err
+		}
+		b.listeners = append(b.listeners, l)
+	}
+	cfg.Session.Log = cfg.Log
+	var err error
+	b.server, err = session.NewServer(session.ServerConfig{
+		Options: cfg.Session, Accept: b.accept,
+		FirstFrame: cfg.FirstFrame, SessionTime: cfg.SessionTime, RetainTotal: cfg.RetainTotal,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := console{b}
+	b.console, err = peer.New(peer.Config{Handler: peer.Funcs{Response: c.response, Stream: c.stream}, Log: cfg.Log})
+	return b, err
+}
+
+func def[T int | int64 | time.Duration](v *T, otherwise T) {
+	if *v == 0 {
+		*v = otherwise
+	}
+}
+
+// Listen opens the listeners; Run does it where it was not done. URLs tells the ports that were given.
+func (b *Broker) Listen() error {
+	for _, l := range b.listeners {
+		if err := l.open(); err != nil {
+			for _, l := range b.listeners {
+				l.close()
+			}
+			return err
+		}
+		b.log.Info("listening", "url", l.String())
+	}
+	return nil
+}
+
+// URLs returns where the broker listens.
+func (b *Broker) URLs() (urls []string) {
+	for _, l := range b.listeners {
+		urls = append(urls, l.String())
+	}
+	return urls
+}
+
+// Run serves until ctx is over, then stops in this order: no new links, sessions and requests; streams under
+// way may go on for the grace period, so that pictures arrive whole; then every session is told CONNECTION_ERROR
+// "draining", after which agents come back, and links are closed. It returns when all goroutines have ended. A
+// second context, stop, cuts the grace period short.
+func (b *Broker) Run(ctx, stop context.Context) error {
+	if len(b.listeners) > 0 && b.listeners[0].Listener == nil {
+		if err := b.Listen(); err != nil {
+			return err
+		}
+	}
+	var work sync.WaitGroup
+	failed := make(chan error, len(b.listeners))
+	for _, l := range b.listeners {
+		work.Go(func() {
+			if err := l.accept(b.log, func(nc net.Conn) { work.Go(func() { b.Serve(nc) }) }); err != nil {
+				failed <- err
+			}
+		})
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	for _, l := range b.listeners {
+		l.close()
+	}
+	b.drain(stop)
+	work.Wait()
+	return err
+}
+
+// drain ends everything.
+func (b *Broker) drain(stop context.Context) {
+	b.draining.Store(true)
+	if n := b.routes.Load(); n > 0 {
+		b.log.Info("draining", "streams", n, "grace", b.cfg.Grace)
+		grace := time.NewTimer(b.cfg.Grace)
+		defer grace.Stop()
+		for b.routes.Load() > 0 {
+			select {
+			case <-b.idle:
+				continue
+			case <-grace.C:
+			case <-stop.Done():
+			}
+			break
+		}
+	}
+	last, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	b.server.Close(last, core.ErrorCodeConnectionError, "draining")
+	b.mu.Lock()
+	for nc := range b.links { // those that have no session, and those that do not take our last words
+		_ = nc.Close()
+	}
+	b.mu.Unlock()
+	b.console.Wait()
+}
+
+func (b *Broker) routeDone() {
+	if b.routes.Add(-1) == 0 && b.draining.Load() {
+		select {
+		case b.idle <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Serve takes one link until it is lost.
+func (b *Broker) Serve(nc net.Conn) {
+	b.mu.Lock()
+	full := len(b.links) >= b.cfg.Connections
+	if !full {
+		b.links[nc] = struct{}{}
+	}
+	b.mu.Unlock()
+	if full {
+		b.counters.add(linksRefused)
+		_ = nc.Close()
+		return
+	}
+	defer func() {
+		b.mu.Lock()
+		delete(b.links, nc)
+		b.mu.Unlock()
+	}()
+	remote := nc.RemoteAddr()
+	err := b.server.Serve(nc)
+	e, ok := errors.AsType[*session.Error](err)
+	if !ok {
+		return
+	}
+	switch e.Code {
+	case core.ErrorCodeInvalidSetup, core.ErrorCodeUnsupportedSetup, core.ErrorCodeRejectedSetup, core.ErrorCodeRejectedResume:
+		b.counters.add(sessionsRefused)
+		if more, ok := b.refusals.may(time.Now()); ok {
+			b.log.Warn("connection refused", "remote", remote, "code", e.Code, "err", api.Text(e.Text), "others", more)
+		}
+	}
+}
+
+// accept decides whether a session begins, and as what.
+func (b *Broker) accept(c *session.Conn) (session.Receiver, error) {
+	who, advert, err := readCard(c.Setup())
+	if err != nil {
+		return nil, err
+	}
+	if b.draining.Load() {
+		return nil, session.Errorf(core.ErrorCodeConnectionError, "draining")
+	}
+	l := &leg{b: b, conn: c, card: who, read: metadataOf(c.Setup().MetadataMIME)}
+	b.mu.Lock()
+	full := len(b.legs) >= b.cfg.Sessions
+	if !full {
+		b.legs[l] = struct{}{}
+	}
+	b.mu.Unlock()
+	if full {
+		return nil, session.Errorf(core.ErrorCodeRejectedSetup, "the broker has %d sessions, which is its limit", b.cfg.Sessions)
+	}
+	if who.device == "" {
+		b.counters.add(sessionsAccepted)
+		b.log.Debug("laptop connected", "remote", c.RemoteAddr())
+		return l, nil
+	}
+	old, err := b.registry.join(l, advert)
+	if err != nil {
+		b.forget(l)
+		return nil, err
+	}
+	b.counters.add(sessionsAccepted)
+	b.log.Info("device online", "device", who.device, "remote", c.RemoteAddr(), "replaced", old != nil)
+	if old != nil {
+		b.counters.add(sessionsReplaced)
+		old.conn.Close(core.ErrorCodeConnectionError, "the same device has connected anew")
+	}
+	return l, nil
+}
+
+func (b *Broker) forget(l *leg) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.legs, l)
+}
+
+// ended is a leg's last word.
+func (b *Broker) ended(l *leg, err error) {
+	b.forget(l)
+	if l.card.device != "" {
+		b.log.Info("device left", "device", l.card.device, "err", api.Text(err.Error()))
+	} else {
+		b.log.Debug("laptop left", "remote", l.conn.RemoteAddr(), "err", api.Text(err.Error()))
+	}
+}
+
+// quiet lets one line a second through and counts the others.
+type quiet struct {
+	mu   sync.Mutex
+	next time.Time
+	held int
+}
+
+func (q *quiet) may(now time.Time) (held int, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if now.Before(q.next) {
+		q.held++
+		return 0, false
+	}
+	held, q.held, q.next = q.held, 0, now.Add(time.Second)
+	return held, true
+}

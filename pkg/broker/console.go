@@ -1,0 +1,116 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"time"
+
+	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/peer"
+)
+
+// console answers the routes of the broker itself. Its peer is given the single streams that ask for one, of any session.
+type console struct {
+	b *Broker
+}
+
+// route returns what a request is for. dispatch has read the address once and found it right.
+func (c console) route(ctx context.Context, req peer.Payload) string {
+	t, err := metadataOf(peer.Conn(ctx).Setup().MetadataMIME).target(req.Metadata)
+	if err != nil {
+		return ""
+	}
+	return string(t.Route)
+}
+
+func unknownRoute(route string) error {
+	return peer.Errorf(peer.CodeInvalid, "the broker has no route %q for this kind of request", route)
+}
+
+func (c console) response(ctx context.Context, req peer.Payload) (peer.Payload, error) {
+	switch route := c.route(ctx, req); route {
+	case api.RouteDevices:
+		q, err := api.Parse[api.DevicesRequest](req.Data)
+		if err != nil {
+			return peer.Payload{}, peer.Errorf(peer.CodeInvalid, "%v", err)
+		}
+		list, _ := c.b.registry.list(only(q.Device))
+		return encode(api.Devices{Devices: list})
+	case api.RouteBrokerInfo:
+		return encode(c.b.info())
+	default:
+		return peer.Payload{}, unknownRoute(route)
+	}
+}
+
+func (c console) stream(ctx context.Context, req peer.Payload) iter.Seq2[peer.Payload, error] {
+	route := c.route(ctx, req)
+	if route != api.RouteDevicesWatch {
+		return peer.Fail(unknownRoute(route))
+	}
+	q, err := api.Parse[api.DevicesRequest](req.Data)
+	if err != nil {
+		return peer.Fail(peer.Errorf(peer.CodeInvalid, "%v", err))
+	}
+	return func(yield func(peer.Payload, error) bool) {
+		c.watch(ctx, only(q.Device), func(e api.DeviceEvent) bool { return yield(encode(e)) })
+	}
+}
+
+// watch tells of every device, then of what changes. Who falls too far behind is told how much is missing and
+// of every device again.
+func (c console) watch(ctx context.Context, keep func(string) bool, say func(api.DeviceEvent) bool) {
+	states := func() (uint64, bool) {
+		list, at := c.b.registry.list(keep)
+		for i := range list {
+			if !say(api.DeviceEvent{Type: api.EventState, Device: &list[i]}) {
+				return 0, false
+			}
+		}
+		return at, true
+	}
+	at, ok := states()
+	for ok {
+		d, missed, more := c.b.registry.events.after(at)
+		switch {
+		case missed > 0:
+			c.b.counters.add(eventsMissed)
+			if ok = say(api.DeviceEvent{Type: api.EventGap, Missed: missed}); ok {
+				at, ok = states()
+			}
+		case d != nil:
+			if at++; keep(d.Name) {
+				ok = say(api.DeviceEvent{Type: api.EventChange, Device: d})
+			}
+		default:
+			select {
+			case <-more:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// only lets one name through, or every name for "".
+func only(device string) func(string) bool {
+	return func(name string) bool { return device == "" || name == device }
+}
+
+func encode(v any) (peer.Payload, error) {
+	data, err := json.Marshal(v)
+	return peer.Payload{Data: data}, err
+}
+
+// info is the answer of broker.info.
+func (b *Broker) info() api.BrokerInfo {
+	online, away := b.registry.count()
+	b.mu.Lock()
+	viewers := len(b.legs)
+	b.mu.Unlock()
+	return api.BrokerInfo{
+		Version: b.cfg.Version, Started: b.started, At: time.Now(),
+		Online: online, Away: away, Viewers: max(0, viewers-online-away),
+	}
+}

@@ -1,0 +1,188 @@
+package broker
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rsocket/rsocket-go/core"
+
+	"github.com/perchcam/perch/pkg/session"
+	"github.com/perchcam/perch/pkg/wire"
+)
+
+// leg is one session at the broker: a laptop's, or a device's. The session hands it new requests, and
+// what becomes of itself.
+type leg struct {
+	b    *Broker
+	conn *session.Conn
+	card card     // who it said it is
+	read metadata // the form of its requests' metadata
+
+	dirty []*session.Conn // given frames since the last Settle; owned by the goroutine that reads
+
+	serving atomic.Int64 // streams it answers now
+
+	mu     sync.Mutex // guards the following
+	asked  map[*route]struct{}
+	serves map[*route]struct{}
+	over   bool // its session has ended
+}
+
+// metadata is a form of metadata.
+type metadata uint8
+
+const (
+	opaque metadata = iota // nothing we can read
+	composite
+	routing
+)
+
+func metadataOf(mime string) metadata {
+	switch mime {
+	case wire.MIMEComposite:
+		return composite
+	case wire.MIMERouting:
+		return routing
+	}
+	return opaque
+}
+
+// target reads a request's address.
+func (m metadata) target(md []byte) (wire.Target, error) {
+	switch m {
+	case composite:
+		return wire.ParseRequest(md)
+	case routing:
+		return wire.ParseRouting(md)
+	}
+	return wire.Target{}, nil
+}
+
+// Request finds out whom a request is for and connects the two.
+func (l *leg) Request(s *session.Stream, first session.Frame) session.Owner {
+	return l.b.dispatch(newRoute(l, s, first), first)
+}
+
+// Push takes what a device says of itself anew. Nothing else that can be pushed has a meaning here.
+func (l *leg) Push(md []byte) {
+	if l.card.device == "" || l.read != composite {
+		return
+	}
+	e, ok, err := wire.Find(md, wire.MIMEAdvert)
+	if err == nil && ok {
+		err = l.b.registry.advertise(l, e.Body)
+	}
+	if err != nil {
+		l.b.counters.add(advertsRefused)
+		l.b.log.Debug("advert refused", "device", l.card.device, "err", err)
+	}
+}
+
+// Settle flushes the sessions that were given frames.
+func (l *leg) Settle() {
+	for i, c := range l.dirty {
+		l.dirty[i] = nil
+		c.Flush()
+	}
+	l.dirty = l.dirty[:0]
+}
+
+// touch has c flushed at the next Settle. Only the goroutine that reads may call it.
+func (l *leg) touch(c *session.Conn) {
+	if !slices.Contains(l.dirty, c) {
+		l.dirty = append(l.dirty, c)
+	}
+}
+
+// Linked tells the registry that a device is there or away.
+func (l *leg) Linked(up, _ bool) {
+	if l.card.device != "" {
+		l.b.registry.linked(l, up)
+	}
+}
+
+// Ended takes the leg out of the registry. Its streams have heard of the end before; a stream that was
+// being connected just then may not have.
+func (l *leg) Ended(err error) {
+	l.mu.Lock()
+	l.over = true
+	asked, serves := l.asked, l.serves
+	l.asked, l.serves = nil, nil
+	l.mu.Unlock()
+	if l.card.device != "" {
+		l.b.registry.leave(l, err)
+	}
+	for r := range asked {
+		(*nearSide)(r).Ended(err)
+	}
+	for r := range serves {
+		(*farSide)(r).Ended(err)
+	}
+	l.b.ended(l, err)
+}
+
+// ask enters a route that l asks for. n is how many there were; ok is false when the session is over.
+func (l *leg) ask(r *route) (n int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return 0, false
+	}
+	if l.asked == nil {
+		l.asked = map[*route]struct{}{}
+	}
+	n = len(l.asked)
+	l.asked[r] = struct{}{}
+	l.b.routes.Add(1)
+	return n, true
+}
+
+// serve enters a route that l answers. It is false when the session is over.
+func (l *leg) serve(r *route) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return false
+	}
+	if l.serves == nil {
+		l.serves = map[*route]struct{}{}
+	}
+	l.serves[r] = struct{}{}
+	l.serving.Add(1)
+	return true
+}
+
+func (l *leg) doneAsking(r *route) {
+	l.mu.Lock()
+	delete(l.asked, r)
+	l.mu.Unlock()
+	l.b.routeDone()
+}
+
+func (l *leg) doneServing(r *route) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.serves, r)
+	l.serving.Add(-1)
+}
+
+// queued returns the bytes that wait to leave for l.
+func (l *leg) queued() int { return l.conn.Stats().Queued }
+
+// relieve ends the stream of l for which most bytes wait; r's frame was the one too much.
+func (l *leg) relieve(r *route) {
+	l.mu.Lock()
+	fat, most := r, r.near.Queued()
+	for other := range l.asked {
+		if n := other.near.Queued(); n > most {
+			fat, most = other, n
+		}
+	}
+	l.mu.Unlock()
+	if more, ok := l.b.slow.may(time.Now()); ok {
+		l.b.log.Warn("stream ended: its receiver does not read", "remote", l.conn.RemoteAddr(), "waiting", l.queued(), "others", more)
+	}
+	fat.end(r.to, &fault{endedBudget, core.ErrorCodeCanceled, "too much is waiting for you: read faster, or ask for less at once"})
+}

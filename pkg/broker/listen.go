@@ -1,0 +1,90 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"time"
+)
+
+// listener is one address that links come in on.
+type listener struct {
+	net.Listener // nil before open
+	url          *url.URL
+}
+
+var errNotLoopback = errors.New("as long as there are no credentials, the broker serves this machine only: listen on 127.0.0.1 or [::1]")
+
+// parseListener checks a URL to listen on.
+func parseListener(s string) (*listener, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("cannot listen on %q: %w", s, errors.Unwrap(err))
+	case u.Scheme != "tcp":
+		return nil, fmt.Errorf("cannot listen on %q: the URL must begin with tcp://", s)
+	case u.Port() == "":
+		return nil, fmt.Errorf("cannot listen on %q: it has no port, such as tcp://127.0.0.1:7878", s)
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return nil, fmt.Errorf("cannot listen on %q: a host and a port are all it may have", s)
+	case !loopback(u.Hostname()):
+		return nil, fmt.Errorf("cannot listen on %q: %w", s, errNotLoopback)
+	}
+	return &listener{url: &url.URL{Scheme: u.Scheme, Host: u.Host}}, nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// open binds the address.
+func (l *listener) open() error {
+	ln, err := net.Listen("tcp", l.url.Host)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w", l.url, err)
+	}
+	if a, ok := ln.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() { // "localhost" is what a file says
+		_ = ln.Close()
+		return fmt.Errorf("cannot listen on %s: it is %s here, and %w", l.url, ln.Addr(), errNotLoopback)
+	}
+	l.Listener = ln
+	return nil
+}
+
+func (l *listener) close() {
+	if l.Listener != nil {
+		_ = l.Listener.Close()
+	}
+}
+
+// String returns the URL, with the port that was given once it is open.
+func (l *listener) String() string {
+	if l.Listener == nil {
+		return l.url.String()
+	}
+	return l.url.Scheme + "://" + l.Addr().String()
+}
+
+// accept hands over links until the listener is closed. When the system has no descriptor left, it waits.
+func (l *listener) accept(log *slog.Logger, serve func(net.Conn)) error {
+	var lines quiet
+	for {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			serve(nc)
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case temporary(err):
+			if more, ok := lines.may(time.Now()); ok {
+				log.Warn("cannot accept", "url", l.String(), "err", err, "others", more)
+			}
+			time.Sleep(50 * time.Millisecond)
+		default:
+			return fmt.Errorf("cannot accept on %s: %w", l, err)
+		}
+	}
+}

@@ -1,0 +1,254 @@
+package broker
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rsocket/rsocket-go/core"
+
+	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/session"
+	"github.com/perchcam/perch/pkg/wire"
+)
+
+// registry is which devices there are. A device is online, then perhaps away and online again while its
+// session lasts, and gone when its session is over. An entry belongs to one session: what an older one
+// of the same device does or says later changes nothing, in whatever order it comes.
+type registry struct {
+	events *events
+
+	mu      sync.RWMutex // guards the following
+	devices map[string]*device
+	turn    uint64                         // of balancing
+	parked  map[string]map[*route]struct{} // by the device they name, "" for any
+	waiting int
+}
+
+// device is one entry.
+type device struct {
+	leg    *leg
+	up     bool
+	since  time.Time
+	advert *api.Advert // nil: it gave none
+	reason string
+	turn   uint64 // when balancing last chose it
+}
+
+func newRegistry() *registry {
+	return &registry{
+		events:  newEvents(),
+		devices: map[string]*device{},
+		parked:  map[string]map[*route]struct{}{},
+	}
+}
+
+// join enters a device's new session. An older session of the same device is returned: it is to be closed. While
+// another device of the same name is there the new one is refused.
+func (g *registry) join(l *leg, a *api.Advert) (old *leg, err error) {
+	name := l.card.device
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if d := g.devices[name]; d != nil {
+		if d.leg.card.id != l.card.id {
+			return nil, session.Errorf(core.ErrorCodeRejectedSetup,
+				"another device is connected as %q: give one of them another name, or stop the other one first", name)
+		}
+		old = d.leg
+	}
+	d := &device{leg: l, up: true, since: time.Now(), advert: a}
+	g.devices[name] = d
+	g.events.add(d.view(api.StateOnline))
+	return old, nil
+}
+
+// linked takes note that a device has a link again, or has lost it.
+func (g *registry) linked(l *leg, up bool) {
+	g.mu.Lock()
+	d := g.devices[l.card.device]
+	if d == nil || d.leg != l {
+		g.mu.Unlock()
+		return
+	}
+	if d.up != up {
+		d.up, d.since, d.reason = up, time.Now(), ""
+		if !up {
+			d.reason = "its link is lost"
+		}
+		g.events.add(d.view(d.state()))
+	}
+	g.mu.Unlock()
+	if up {
+		g.wake(l.card.device)
+	}
+}
+
+// leave takes a session out.
+func (g *registry) leave(l *leg, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	d := g.devices[l.card.device]
+	if d == nil || d.leg != l {
+		return
+	}
+	delete(g.devices, l.card.device)
+	d.since, d.reason = time.Now(), api.Text(err.Error())
+	g.events.add(d.view(api.StateLeft))
+}
+
+// advertise takes a device's changed advert. Its order is that of rev, as a push may be repeated after a resume.
+func (g *registry) advertise(l *leg, data []byte) error {
+	a, err := api.ParseAdvert(data)
+	if err != nil {
+		return err
+	}
+	if a.Device != l.card.device || a.ID != l.card.id {
+		return fmt.Errorf("the advert is of device %q", a.Device)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	d := g.devices[a.Device]
+	if d == nil || d.leg != l || d.advert != nil && d.advert.Boot == a.Boot && a.Rev <= d.advert.Rev {
+		return nil
+	}
+	d.advert = &a
+	g.events.add(d.view(d.state()))
+	return nil
+}
+
+// find returns the session that a request is for; away: there is one that would do, without a link.
+// Of several it takes the one that answers least, then the one that was not taken longest.
+func (g *registry) find(t *wire.Target) (l *leg, away bool) {
+	g.mu.RLock()
+	if t.Device != nil {
+		d := g.devices[string(t.Device)]
+		defer g.mu.RUnlock()
+		if d == nil || !d.leg.card.meets(t) {
+			return nil, false
+		}
+		if !d.up {
+			return nil, true
+		}
+		return d.leg, false
+	}
+	g.mu.RUnlock()
+
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var best *device
+	for _, d := range g.devices {
+		switch {
+		case !d.leg.card.meets(t):
+		case !d.up:
+			away = true
+		case best == nil || d.before(best):
+			best = d
+		}
+	}
+	if best == nil {
+		return nil, away
+	}
+	g.turn++
+	best.turn = g.turn
+	return best.leg, false
+}
+
+// before reports whether balancing takes d rather than e.
+func (d *device) before(e *device) bool {
+	n, m := d.leg.serving.Load(), e.leg.serving.Load()
+	return n < m || n == m && d.turn < e.turn
+}
+
+func (d *device) state() string {
+	if d.up {
+		return api.StateOnline
+	}
+	return api.StateAway
+}
+
+// view is the device as others see it.
+func (d *device) view(state string) *api.Device {
+	c := &d.leg.card
+	v := &api.Device{Name: c.device, ID: c.id, State: state, Since: d.since, Reason: d.reason}
+	if a := d.advert; a != nil {
+		v.Version, v.Cameras, v.Sensors, v.Outputs = a.Version, a.Cameras, a.Sensors, a.Outputs
+	}
+	for _, tag := range c.tags {
+		if v.Tags == nil {
+			v.Tags = map[string]string{}
+		}
+		v.Tags[api.Text(tag.Key)] = api.Text(tag.Value)
+	}
+	return v
+}
+
+// list returns all devices that keep lets through, by name, and the number of the last event they include.
+func (g *registry) list(keep func(name string) bool) ([]api.Device, uint64) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	all := []api.Device{}
+	for name, d := range g.devices {
+		if keep(name) {
+			all = append(all, *d.view(d.state()))
+		}
+	}
+	slices.SortFunc(all, func(a, b api.Device) int { return cmp.Compare(a.Name, b.Name) })
+	return all, g.events.last()
+}
+
+// count returns how many devices are online and away.
+func (g *registry) count() (online, away int) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	for _, d := range g.devices {
+		if d.up {
+			online++
+		} else {
+			away++
+		}
+	}
+	return online, away
+}
+
+// park has a request woken when a device of that name, or any for "", is there. It is false when too many wait.
+func (g *registry) park(r *route, name string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.waiting == parkedAll {
+		return false
+	}
+	if g.parked[name] == nil {
+		g.parked[name] = map[*route]struct{}{}
+	}
+	g.parked[name][r] = struct{}{}
+	g.waiting++
+	return true
+}
+
+func (g *registry) unpark(r *route, name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, ok := g.parked[name][r]; ok {
+		g.waiting--
+		if delete(g.parked[name], r); len(g.parked[name]) == 0 {
+			delete(g.parked, name)
+		}
+	}
+}
+
+// wake has the requests looked at again that may be for a device.
+func (g *registry) wake(name string) {
+	g.mu.RLock()
+	var routes []*route
+	for _, key := range [2]string{name, ""} {
+		for r := range g.parked[key] {
+			routes = append(routes, r)
+		}
+	}
+	g.mu.RUnlock()
+	for _, r := range routes {
+		r.again()
+	}
+}
