@@ -1,0 +1,151 @@
+// Command perch-broker is the broker that Perch's devices and laptops meet at.
+//
+// It writes slog text to standard error, state changes only: among them one line "msg=listening url=…"
+// for each listener once it is open. The first SIGTERM or SIGINT ends it in good order, the second at once.
+// Its exit codes are in the help text.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perchcam/perch/pkg/broker"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // it could not listen, or could not go on
+	exitUsage  = 2
+)
+
+const long = `perch-broker is where Perch's devices and laptops meet. A device connects and stays; a laptop connects and
+asks; the broker carries what they say to one another.
+
+It has no credentials yet, so it serves this machine only: every address to listen on must be a loopback one.
+
+Exit codes:
+  0  it was told to stop (SIGTERM or SIGINT) and did
+  1  it could not listen, or could not go on
+  2  a flag or argument was wrong`
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// errUsage marks errors in what was typed.
+type errUsage struct{ error }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	cmd := command(stdout, stderr)
+	cmd.SetArgs(args)
+	err := cmd.Execute()
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintf(stderr, "perch-broker: %v\n", err)
+	if _, ok := errors.AsType[errUsage](err); ok {
+		fmt.Fprintln(stderr, "Try perch-broker --help.")
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func command(stdout, stderr io.Writer) *cobra.Command {
+	var cfg broker.Config
+	var level slog.Level
+	cmd := &cobra.Command{
+		Use:           "perch-broker",
+		Short:         "Where Perch's devices and laptops meet",
+		Long:          long,
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return errUsage{fmt.Errorf("unknown argument %q", args[0])}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg.Version = cmd.Version
+			cfg.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+			return serve(cfg)
+		},
+	}
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	cmd.SetVersionTemplate("perch-broker {{.Version}}\n")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
+	cmd.CompletionOptions.HiddenDefaultCmd = true
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringArrayVar(&cfg.Listen, "listen", []string{"tcp://127.0.0.1:7878"}, "`URL` to listen on; may be given several times; port 0 takes a free one")
+	f.DurationVar(&cfg.Wait, "wait", 0, "how long a request waits for a device that is away (default 2s)")
+	f.DurationVar(&cfg.SessionTime, "session-time", 0, "how long a session may be without a link (default 2m)")
+	f.DurationVar(&cfg.Grace, "grace", 0, "how long streams may go on after SIGTERM (default 5s)")
+	f.TextVar(&level, "log-level", slog.LevelInfo, "`LEVEL` of what is logged: debug, info, warn or error")
+	return cmd
+}
+
+// serve runs the broker until it is told to stop: once for good order, twice for at once.
+func serve(cfg broker.Config) error {
+	b, err := broker.New(cfg)
+	if err != nil {
+		return errUsage{err}
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	now, hurry := context.WithCancel(context.Background())
+	defer hurry()
+	go func() {
+		select {
+		case s := <-signals:
+			cfg.Log.Info("stopping", "signal", s)
+			stop()
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-signals:
+			hurry()
+		case <-now.Done():
+		}
+	}()
+	if err := b.Run(ctx, now); err != nil {
+		return err
+	}
+	cfg.Log.Info("stopped")
+	return nil
+}
+
+// version is the module's, or the commit's it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	revision, dirty := "unknown", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			revision = s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+dirty"
+		}
+	}
+	return "devel-" + revision + dirty
+}
