@@ -44,7 +44,8 @@ func ParseRequest(md []byte) (Target, error) {
 			t.setRouting(&r)
 		case e.Type.Is(MIMEBrokerFrame) && !address:
 			address = true
-			t.address, t.Cast = r.target()
+			a := r.address()
+			t.address, t.Cast = a.Tags, a.Cast
 		case e.Type.Is(MIMEBinaryRouting) && !binaryRouting:
 			binaryRouting = true
 			text := r.binaryRouting().Routing
@@ -73,12 +74,6 @@ func ParseRouting(body []byte) (Target, error) {
 	return t, t.resolve(false)
 }
 
-// target reads the frame of rsocket-broker in a request.
-func (r *reader) target() (Tags, Cast) {
-	a := r.address()
-	return a.Tags, a.Cast
-}
-
 // setRouting takes the body of a routing entry: the route now, the other tags for later, all of them checked.
 func (t *Target) setRouting(r *reader) {
 	if len(r.b) == 0 {
@@ -104,44 +99,32 @@ func (t *Target) setRoute(tag []byte) {
 // resolve finds in all that was read the dialect, the service, and the device.
 func (t *Target) resolve(address bool) error {
 	t.Dialect = Plain
-	for key := range t.tags() {
-		if string(key) == "e" {
-			t.Dialect = Alibaba
-		}
-	}
 	if address {
 		t.Dialect = RSocketBroker
 	}
 	t.Service = t.address.Get(KeyServiceName)
-	for key, value := range t.Conditions() {
-		if string(key) != KeyDevice {
+	for w := t.walk(); w.next(); {
+		if w.endpoint && !address {
+			t.Dialect = Alibaba
+		}
+		if string(w.key) != KeyDevice {
 			continue
 		}
-		if t.Device != nil && !bytes.Equal(t.Device, value) {
+		if t.Device != nil && !bytes.Equal(t.Device, w.value) {
 			*t = Target{}
 			return &Error{Part: "device", Err: ErrRepeated}
 		}
-		t.Device = value
+		t.Device = w.value
 	}
 	return nil
 }
 
 // Conditions walks what the target has to have: the tags of ADDRESS, and every `key=value` and `e=key:value` of the routing
-// tags that is not a parameter. A target that lacks one of them is not meant.
+// tags that is not a parameter. A target that lacks one of them is not meant. Keys must not be written to.
 func (t *Target) Conditions() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
-		for key, value := range t.address.All() {
-			if !yield(key, value) {
-				return
-			}
-		}
-		for key, value := range t.tags() {
-			if string(key) == "e" {
-				if k, v, ok := bytes.Cut(value, []byte{':'}); ok {
-					key, value = k, v
-				}
-			}
-			if !isParam(key) && !yield(key, value) {
+		for w := t.walk(); w.next(); {
+			if !w.param && !yield(w.key, w.value) {
 				return
 			}
 		}
@@ -150,39 +133,64 @@ func (t *Target) Conditions() iter.Seq2[[]byte, []byte] {
 
 // Param returns a parameter's value, nil when it is not given.
 func (t *Target) Param(name string) []byte {
-	for key, value := range t.tags() {
-		if string(key) == name {
-			return value
+	for w := t.walk(); w.next(); {
+		if w.param && string(w.key) == name {
+			return w.value
 		}
 	}
 	return nil
 }
 
-func isParam(key []byte) bool {
-	switch string(key) {
-	case ParamWait, ParamShare, "sticky", "m": // the last two are Alibaba's
-		return true
-	}
-	return false
+func (t *Target) walk() walk {
+	return walk{address: reader{b: t.address}, query: t.query, routing: reader{b: t.routing}}
 }
 
-// tags walks every `key=value` of the routing tags after the route and of the query behind it. Others mean nothing here.
-func (t *Target) tags() iter.Seq2[[]byte, []byte] {
-	return func(yield func(key, value []byte) bool) {
-		for rest := t.query; len(rest) > 0; {
-			var part []byte
-			part, rest, _ = bytes.Cut(rest, []byte{'&'})
-			if key, value, ok := bytes.Cut(part, []byte{'='}); ok && !yield(key, value) {
-				return
-			}
+// walk goes over the tags of ADDRESS and over every `key=value` of the query and the routing tags, all of them checked before.
+// What is not `key=value` means nothing here.
+type walk struct {
+	address reader
+	query   []byte
+	routing reader
+
+	key, value []byte
+	param      bool // a parameter, not a condition
+	endpoint   bool // Alibaba's `e=`
+}
+
+func (w *walk) next() bool {
+	if len(w.address.b) > 0 {
+		w.key, w.value, _ = w.address.tag()
+		return w.address.err == nil
+	}
+	for {
+		var part []byte
+		switch {
+		case len(w.query) > 0:
+			part, w.query, _ = bytes.Cut(w.query, []byte{'&'})
+		case len(w.routing.b) > 0:
+			part = w.routing.routingTag()
+		default:
+			return false
 		}
-		r := reader{b: t.routing}
-		for len(r.b) > 0 {
-			if key, value, ok := bytes.Cut(r.routingTag(), []byte{'='}); ok && !yield(key, value) {
-				return
-			}
+		if key, value, ok := bytes.Cut(part, []byte{'='}); ok {
+			w.pair(key, value)
+			return true
 		}
 	}
+}
+
+func (w *walk) pair(key, value []byte) {
+	w.param, w.endpoint = false, false
+	switch string(key) {
+	case ParamWait, ParamShare, "sticky", "m": // the last two are Alibaba's
+		w.param = true
+	case "e":
+		w.endpoint = true
+		if k, v, ok := bytes.Cut(value, []byte{':'}); ok {
+			key, value = k, v
+		}
+	}
+	w.key, w.value = key, value
 }
 
 // Request is what a requester puts into the metadata of a request.
