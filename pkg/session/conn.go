@@ -219,12 +219,16 @@ func (c *Conn) read(l *link, resumed bool) error {
 	c.Flush()
 	err := c.serve(l)
 	l.in.drop()
+	if e, ok := errors.AsType[*Error](err); ok {
+		c.end(err, e)
+	}
+	if c.Err() != nil { // the last words leave before the link is closed
+		<-c.done
+		c.work.Wait()
+	}
 	c.lose(l, err)
 	if c.Err() == nil {
 		c.recv.Linked(false, false)
-	}
-	if e, ok := errors.AsType[*Error](err); ok && c.Err() == nil {
-		c.end(err, e)
 	}
 	return err
 }

@@ -73,12 +73,15 @@ func (f Frame) payload() []byte {
 	return f.body()
 }
 
-// Metadata returns this frame's part of the metadata; false: it has none. A METADATA_PUSH is all metadata.
+// hasMetadata reports whether a length and metadata stand before the data.
+func (f Frame) hasMetadata() bool {
+	t := f.Type()
+	return f.Has(core.FlagMetadata) && (isRequest(t) || t == core.FrameTypePayload)
+}
+
+// Metadata returns this frame's part of the metadata; false: it has none.
 func (f Frame) Metadata() ([]byte, bool) {
-	if f.Type() == core.FrameTypeMetadataPush {
-		return f.body(), true
-	}
-	if !f.Has(core.FlagMetadata) || f.Type() == core.FrameTypeError {
+	if !f.hasMetadata() {
 		return nil, false
 	}
 	p := f.payload()
@@ -89,7 +92,7 @@ func (f Frame) Metadata() ([]byte, bool) {
 // Data returns this frame's part of the data; the text, for an ERROR.
 func (f Frame) Data() []byte {
 	p := f.payload()
-	if f.Type() != core.FrameTypeError && f.Has(core.FlagMetadata) {
+	if f.hasMetadata() {
 		return p[3+u24(p):]
 	}
 	return p

@@ -31,7 +31,7 @@ func sane(f Frame) (ignore bool, err error) {
 	if len(body) < need {
 		return false, protocolError("%v frame of %d bytes is too short", t, f.Size())
 	}
-	if stream && t != core.FrameTypeError && f.Has(core.FlagMetadata) && t != core.FrameTypeCancel && t != core.FrameTypeRequestN {
+	if f.hasMetadata() {
 		p := f.payload()
 		if len(p) < 3 || u24(p) > len(p)-3 {
 			return false, protocolError("%v frame: metadata length is past the end of the frame", t)
