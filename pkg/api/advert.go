@@ -5,14 +5,14 @@ import "fmt"
 // Advert is what a device says of itself in SETUP, and again whenever it changes, with a higher Rev. It is kept short (2 KiB is
 // plenty): sizes and controls are in CameraList.
 type Advert struct {
-	Device  string      `json:"device"`
-	ID      string      `json:"id"`   // stable: see DeviceID
-	Boot    string      `json:"boot"` // changes whenever sequence numbers start anew
-	Rev     uint64      `json:"rev"`
-	Version string      `json:"version"`
+	Device  string          `json:"device"`
+	ID      string          `json:"id"`   // stable: see DeviceID
+	Boot    string          `json:"boot"` // changes whenever sequence numbers start anew
+	Rev     uint64          `json:"rev"`
+	Version string          `json:"version"`
 	Cameras List[CameraRef] `json:"cameras"`
-	Sensors []SensorRef `json:"sensors,omitempty"`
-	Outputs []OutputRef `json:"outputs,omitempty"`
+	Sensors []SensorRef     `json:"sensors,omitempty"`
+	Outputs []OutputRef     `json:"outputs,omitempty"`
 	Routes  List[string]    `json:"routes"`
 }
 

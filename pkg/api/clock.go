@@ -46,9 +46,11 @@ func (c *Clock) contradicts(s Clock) bool {
 	return max(apart, -apart) > c.errorAt(s.at)+s.slack
 }
 
-// errorAt is how far the offset may be off at a moment of one's own clock.
+// errorAt is how far the offset may be off at a moment of one's own clock. The clocks drift from the reading on, which is at
+// most slack away from the middle of the round trip.
 func (c *Clock) errorAt(own int64) int64 {
-	return c.slack + int64(float64(max(own-c.at, c.at-own))*maxDrift)
+	elapsed := max(own-c.at, c.at-own) + c.slack
+	return c.slack + int64(float64(elapsed)*maxDrift) + 1
 }
 
 // Age is how old something is at own that the device stamped with mono, and how far that may be off. It is not known, and ok

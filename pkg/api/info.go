@@ -37,7 +37,7 @@ type ClockReply struct {
 
 // Health is the answer of RouteHealth.
 type Health struct {
-	OK    bool   `json:"ok"`
+	OK    bool       `json:"ok"`
 	Loops List[Loop] `json:"loops"`
 }
 

@@ -64,7 +64,7 @@ type StreamRequest struct {
 	Format  string    `json:"format,omitempty"` // FormatJPEG (the default) or FormatH264
 	Keep    string    `json:"keep,omitempty"`   // KeepNewest (the default) or KeepAll
 	From    *Position `json:"from,omitempty"`   // the first picture wanted, to go on after an interruption
-	Share   bool      `json:"share,omitempty"`  // one stream from the device for every viewer who asks for the same
+	Share   bool      `json:"share,omitempty"`  // one stream from the device for all; the broker reads it as wire.ParamShare
 }
 
 // Check implements Checker.
