@@ -74,7 +74,7 @@ func Contract(rig Rig, a, b string) []Check {
 	add("edges wait for the reader, the oldest go first, none go unnumbered", func(t *testing.T) {
 		rig.Drive(a, false)
 		in := open(t, gpio.InputConfig{Line: a, Consumer: "perch:a"})
-		const edges = 41
+		const edges = 101
 		for i := range edges {
 			rig.Drive(a, i%2 == 0)
 		}

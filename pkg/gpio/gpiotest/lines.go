@@ -1,6 +1,6 @@
 // Package gpiotest has lines and sensors made of memory, and the contract that every gpio.Opener keeps, the kernel's included.
 //
-// A fake line behaves as the kernel's does: it keeps the last 16 edges nobody has taken and drops the oldest, numbers every edge, honours
+// A fake line behaves as the kernel's does: it keeps the last 64 edges nobody has taken and drops the oldest, numbers every edge, honours
 // debounce, bias, active-low and the initial level, belongs to one holder at a time, and dies with its chip.
 package gpiotest
 
@@ -15,8 +15,8 @@ import (
 	"github.com/perchcam/perch/pkg/gpio"
 )
 
-// fifo is how many edges a line keeps: what Linux keeps for a request of one line (gpiolib-cdev.c).
-const fifo = 16
+// fifo is how many edges a line keeps for its reader; package host asks the kernel for as many.
+const fifo = 64
 
 // Lines is a gpio.Opener of memory. Any line that is asked for exists.
 type Lines struct {
