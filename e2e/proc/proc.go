@@ -96,6 +96,9 @@ func (p *Process) Said() string {
 	return string(p.text)
 }
 
+// Done is closed when the program has ended.
+func (p *Process) Done() <-chan struct{} { return p.exited }
+
 // Stop sends SIGTERM, and SIGKILL if that does not end the program; it returns how it ended.
 func (p *Process) Stop() error {
 	p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already

@@ -59,7 +59,7 @@ func TestEnvironmentIsOnlyWhatIsGiven(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-p.exited
+	<-p.Done()
 	if said := p.Said(); !strings.Contains(said, "PERCH_DEVICE=x\n") || strings.Contains(said, "PERCH_BROKER") {
 		t.Errorf("its environment was:\n%s", said)
 	}

@@ -65,6 +65,7 @@ func run() error {
 	if err := unix.Chdir("/"); err != nil {
 		return err
 	}
+	fmt.Println("vpi-init: the disk is mounted, starting /sbin/init")
 	return fmt.Errorf("cannot start /sbin/init: %w", unix.Exec("/sbin/init", []string{"/sbin/init"}, os.Environ()))
 }
 
