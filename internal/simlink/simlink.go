@@ -361,3 +361,9 @@ func (d *deadline) wait(changed <-chan struct{}, until time.Time) error {
 	}
 	return nil
 }
+
+// CloseWrite says that this end writes no more.
+func (e *End) CloseWrite() error {
+	e.out.close(io.EOF)
+	return nil
+}

@@ -42,6 +42,7 @@ type Conn struct {
 	maxFrame  int // longest frame we take
 	retainMax int // bytes kept for a RESUME, at most
 	notSent   int
+	batch     int // bytes given to a link at once
 	life      life
 
 	done  chan struct{}  // closed when the session is over
@@ -97,7 +98,7 @@ const (
 
 func newConn(client bool, s *Setup, o Options) *Conn {
 	c := &Conn{
-		log: o.Log, client: client, setup: s, mtu: o.MTU, maxFrame: o.MaxFrame, retainMax: o.Retain, notSent: o.NotSent,
+		log: o.Log, client: client, setup: s, mtu: o.MTU, maxFrame: o.MaxFrame, retainMax: o.Retain, notSent: o.NotSent, batch: o.Batch,
 		done: make(chan struct{}), nextID: 2, born: time.Now(),
 	}
 	if client {
@@ -222,9 +223,10 @@ func (c *Conn) read(l *link, resumed bool) error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		c.end(err, e)
 	}
-	if c.Err() != nil { // the last words leave before the link is closed
+	if c.Err() != nil { // the last words are heard before the link is closed
 		<-c.done
 		c.work.Wait()
+		l.in.drain()
 	}
 	c.lose(l, err)
 	if c.Err() == nil {
@@ -397,7 +399,7 @@ func (c *Conn) acknowledge() {
 	}
 }
 
-// end makes the session over. tell, if not nil, is said as the last frame; the link has a second for it.
+// end makes the session over. tell, if not nil, is said as the last frame.
 func (c *Conn) end(why error, tell *Error) {
 	c.mu.Lock()
 	if c.err != nil {
@@ -441,7 +443,7 @@ func (c *Conn) end(why error, tell *Error) {
 	case tell == nil:
 		l.close()
 	default:
-		time.AfterFunc(time.Second, l.close) // whatever its sender is stuck in
+		time.AfterFunc(lingering, l.close) // whatever its sender is stuck in
 		c.Flush()
 	}
 	for _, s := range streams {

@@ -47,6 +47,17 @@ func Tune(nc net.Conn, notSent int) {
 
 func (l *link) close() { l.nc.Close() }
 
+// lingering is how long the other end has to take our last words and close the link. Closing first would lose
+// them whenever it is writing: its next segment is answered with RST, which empties its receive buffer.
+const lingering = time.Second
+
+// finish says that nothing more will be written.
+func (l *link) finish() {
+	if w, ok := l.nc.(interface{ CloseWrite() error }); ok {
+		_ = w.CloseWrite()
+	}
+}
+
 // reader cuts frames out of what a link has. It holds a block only while bytes are in it.
 type reader struct {
 	nc  net.Conn
@@ -140,6 +151,16 @@ func readError(n int, err error) error {
 		return io.ErrNoProgress
 	}
 	return err
+}
+
+// drain reads and forgets until the other end, or our own patience, closes the link.
+func (r *reader) drain() {
+	for {
+		r.drop()
+		if r.fill() != nil {
+			return
+		}
+	}
 }
 
 func (r *reader) drop() {

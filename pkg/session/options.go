@@ -11,6 +11,7 @@ type Options struct {
 	MaxFrame int          // longest frame we take, in bytes; 16777215, which is all a length can say
 	Retain   int          // sent bytes kept for a RESUME per session, at most; 16 MiB
 	NotSent  int          // written bytes that the kernel may hoard unsent on a TCP link; 16 KiB
+	Batch    int          // bytes given to a link at once, about; 32 KiB. What waits behind them waits so long
 	Log      *slog.Logger // nil discards
 }
 
@@ -19,6 +20,7 @@ func (o Options) withDefaults() Options {
 	o.MaxFrame = min(orElse(o.MaxFrame, maxFrame), maxFrame)
 	o.Retain = orElse(o.Retain, 16<<20)
 	o.NotSent = orElse(o.NotSent, 16<<10)
+	o.Batch = max(orElse(o.Batch, 32<<10), o.MTU)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

@@ -3,10 +3,9 @@ package session
 import "sync"
 
 const (
-	batchBytes = 64 << 10 // given to a link at once
-	quantum    = 16 << 10 // of one stream per turn, and the rest of its last frame
-	batchMax   = 1000     // frames in a batch
-	slack      = 1 << 20  // kept beyond the bound for CANCEL, REQUEST_N and ERROR
+	quantum  = 16 << 10 // of one stream per turn, and the rest of its last frame
+	batchMax = 1000     // frames in a batch
+	slack    = 1 << 20  // kept beyond the bound for CANCEL, REQUEST_N and ERROR
 )
 
 // batch is what is being written. A link that is idle has none.
@@ -95,7 +94,7 @@ func (c *Conn) gather(w *batch) bool {
 	if c.err != nil || !c.open {
 		return len(w.frames) > 0
 	}
-	for w.n < batchBytes && len(w.frames) < batchMax {
+	for w.n < c.batch && len(w.frames) < batchMax {
 		f, ok := c.led.replay()
 		if !ok {
 			break
@@ -114,7 +113,7 @@ func (c *Conn) gather(w *batch) bool {
 			c.emit(w, s, f, false)
 		}
 	}
-	for w.n < batchBytes && len(w.frames) < batchMax && !c.full() {
+	for w.n < c.batch && len(w.frames) < batchMax && !c.full() {
 		s := c.turn()
 		if s == nil {
 			break
@@ -249,7 +248,7 @@ func (c *Conn) written(l *link, w *batch, err error) bool {
 	}
 	l.writing = false
 	if c.err != nil { // goodbye is said
-		l.close()
+		l.finish()
 	}
 	batches.Put(w)
 	return false

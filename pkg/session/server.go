@@ -133,8 +133,11 @@ func (s *Server) refuse(l *link, err error) error {
 // say tells the other end of an *Error and returns it. A link that failed is told nothing.
 func say(l *link, err error) error {
 	if e, ok := errors.AsType[*Error](err); ok {
-		_ = l.nc.SetDeadline(time.Now().Add(time.Second))
-		_, _ = l.nc.Write(errorFrame(0, e, 1024).b)
+		_ = l.nc.SetDeadline(time.Now().Add(lingering))
+		if _, err := l.nc.Write(errorFrame(0, e, 1024).b); err == nil {
+			l.finish()
+			l.in.drain()
+		}
 	}
 	return err
 }

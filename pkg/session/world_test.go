@@ -79,6 +79,12 @@ func (h *half) Ended(e error) { h.e.Ended(e) }
 
 func (e *end) ended() error { e.mu.Lock(); defer e.mu.Unlock(); return e.over }
 
+func (e *end) told() (writable, left int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.writable, e.left
+}
+
 func (e *end) seen() []seen {
 	e.mu.Lock()
 	defer e.mu.Unlock()
