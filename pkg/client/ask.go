@@ -1,0 +1,223 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"math/rand/v2"
+	"time"
+
+	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/peer"
+	"github.com/perchcam/perch/pkg/wire"
+)
+
+// question is one request, of a device or of the broker.
+type question struct {
+	route  string
+	device string        // "": the broker answers
+	wait   time.Duration // for a device that is away; 0 leaves it to the broker
+	what   string        // is done, in words: "the snapshot"
+	data   api.Checker
+	once   bool // not to be asked again: it does something
+}
+
+// payload encodes the question for one session.
+func (q question) payload(n *conn) (peer.Payload, error) {
+	r := wire.Request{Route: q.route, Device: q.device}
+	if q.device != "" {
+		if err := api.CheckName("device", q.device); err != nil {
+			return peer.Payload{}, invalid(err)
+		}
+		r.Service, r.Origin = api.Service, n.origin
+	}
+	if q.wait > 0 {
+		r.Params = []wire.Tag{{Key: wire.ParamWait, Value: q.wait.String()}}
+	}
+	if err := q.data.Check(); err != nil {
+		return peer.Payload{}, invalid(err)
+	}
+	data, err := json.Marshal(q.data)
+	if err != nil {
+		return peer.Payload{}, invalid(err)
+	}
+	md, err := r.Append(nil, wire.RSocketBroker)
+	if err != nil {
+		return peer.Payload{}, invalid(err)
+	}
+	return peer.Payload{Metadata: md, Data: data}, nil
+}
+
+func invalid(err error) error {
+	return &Error{Kind: ErrInvalid, Text: api.Text(err.Error()), Err: err}
+}
+
+// ask asks for one answer. Whose session ends meanwhile is asked once more, over the next.
+func (c *Client) ask(ctx context.Context, q question) (p peer.Payload, n *conn, err error) {
+	for try := 1; ; try++ {
+		if n, err = c.connect(ctx); err != nil {
+			return peer.Payload{}, nil, err
+		}
+		req, err := q.payload(n)
+		if err != nil {
+			return peer.Payload{}, nil, err
+		}
+		p, err = n.requester().RequestResponse(ctx, req)
+		if err == nil {
+			return p, n, nil
+		}
+		if try == 1 && over(err) && !q.once {
+			continue
+		}
+		return peer.Payload{}, nil, c.fault(ctx, q, err)
+	}
+}
+
+func (c *Client) fault(ctx context.Context, q question, err error) error {
+	if q.device == "" {
+		return c.explain(ctx, q.what, err)
+	}
+	return c.explainDevice(ctx, q.device, q.what, err)
+}
+
+// answer asks for one answer in JSON.
+func answer[T any](ctx context.Context, c *Client, q question) (T, error) {
+	p, _, err := c.ask(ctx, q)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	v, err := api.Decode[T](p.Data)
+	return v, c.explain(ctx, q.what, err)
+}
+
+// follow is a stream that is asked for again when its session, or the device's, is over. ask returns the
+// question as it stands, with the answers still wanted (0: without limit). take is given each answer and, with
+// the first after an interruption, what that was; an error of it ends the stream, io.EOF in good order.
+type follow struct {
+	window uint32
+	ask    func() (q question, limit uint32)
+	take   func(n *conn, p peer.Payload, cut error) (more bool, err error)
+}
+
+const (
+	firstPause = 50 * time.Millisecond // before a stream is asked for again; it doubles
+	maxPause   = 2 * time.Second
+	returnWait = 30 * time.Second // that the broker is asked to wait for the device to be back
+)
+
+// follow runs f until it is over, and returns why; nil when it was completed or left.
+func (c *Client) follow(ctx context.Context, f follow) error {
+	var (
+		cut   error     // why it is being asked for again
+		since time.Time // when that happened
+		began bool      // something was received
+		pause = firstPause
+	)
+	for try := 1; ; try++ {
+		q, limit := f.ask()
+		if cut != nil && q.device != "" {
+			q.wait = max(q.wait, returnWait)
+		}
+		got, more, err := c.followOnce(ctx, f, q, limit, cut)
+		switch {
+		case !more:
+			return nil
+		case err == nil:
+			return nil // completed
+		case ctx.Err() != nil:
+			return c.fault(ctx, q, err)
+		}
+		if got {
+			began, try, pause, cut = true, 1, firstPause, nil
+		}
+		if !passing(err, began) || !began && try > 1 {
+			return c.fault(ctx, q, err)
+		}
+		if cut == nil {
+			cut, since = c.explain(ctx, q.what, err), time.Now()
+			c.cfg.Log.Info("stream interrupted", "route", q.route, "device", q.device, "err", cut)
+		}
+		if time.Since(since) > c.cfg.Patience {
+			return c.fault(ctx, q, err)
+		}
+		select {
+		case <-time.After(pause/2 + rand.N(pause)):
+		case <-ctx.Done():
+			return c.fault(ctx, q, context.Cause(ctx))
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+// passing reports whether what ended a stream may be over soon. Before it had begun only the end of a session
+// is: a person who asks for a device that is not there wants to hear of it.
+func passing(err error, began bool) bool {
+	if over(err) {
+		return true
+	}
+	if !began {
+		return false
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Kind == ErrUnreachable
+	}
+	e, ok := errors.AsType[*peer.Error](err)
+	return ok && (e.Code == peer.CodeCanceled || e.Code == peer.CodeRejected)
+}
+
+// followOnce asks once. got: an answer came; more: f wants more of them.
+func (c *Client) followOnce(ctx context.Context, f follow, q question, limit uint32, cut error) (got, more bool, err error) {
+	n, err := c.connect(ctx)
+	if err != nil {
+		return false, true, err
+	}
+	req, err := q.payload(n)
+	if err != nil {
+		return false, true, err
+	}
+	for p, err := range n.requester().RequestStream(ctx, req, peer.Window(f.window), peer.Limit(limit)) {
+		if err != nil {
+			return got, true, err
+		}
+		got = true
+		if more, err = f.take(n, p, cut); err != nil || !more {
+			return got, more, err
+		}
+		cut = nil
+	}
+	return got, true, nil
+}
+
+// jsonStream is a followed stream of JSON answers. lost makes what is yielded after an interruption, if
+// anything is.
+func jsonStream[T any](ctx context.Context, c *Client, ask func() question, seen func(T), lost func(cut error) (T, bool)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var q question
+		err := c.follow(ctx, follow{
+			window: 32,
+			ask: func() (question, uint32) {
+				q = ask()
+				return q, 0
+			},
+			take: func(_ *conn, p peer.Payload, cut error) (bool, error) {
+				if cut != nil {
+					if v, ok := lost(cut); ok && !yield(v, nil) {
+						return false, nil
+					}
+				}
+				v, err := api.Decode[T](p.Data)
+				if err != nil {
+					return true, c.explain(ctx, q.what, err)
+				}
+				seen(v)
+				return yield(v, nil), nil
+			},
+		})
+		if err != nil {
+			var none T
+			yield(none, err)
+		}
+	}
+}

@@ -1,0 +1,137 @@
+// Package clienttest is a broker with devices in the test's own process, for tests of what a laptop does.
+//
+//	w := clienttest.New(t)           // a broker
+//	d := w.Join(&clienttest.Device{Name: "hen-house"})
+//	c, err := client.Dial(ctx, client.Config{Dial: w.Laptop.Dial})
+//	w.Laptop.Cut()                   // the laptop's link breaks; a new one may be dialed
+//	w.Restart()                      // the broker has forgotten everything
+//	d.Reboot()                       // the device has
+//
+// Links are pipes, so that all of it runs in a testing/synctest bubble; Listen adds a port on loopback for
+// other processes. Everything ends with the test.
+package clienttest
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/perchcam/perch/pkg/broker"
+)
+
+// World is a broker and what is connected to it.
+type World struct {
+	Laptop *Network // between laptops and the broker
+	t      testing.TB
+	cfg    broker.Config
+
+	mu     sync.Mutex // guards the following
+	broker *broker.Broker
+	stop   func()
+}
+
+// New starts a broker.
+func New(t testing.TB) *World { return start(t, broker.Config{}) }
+
+// Listen starts a broker that has a port on loopback, too.
+func Listen(t testing.TB) *World {
+	return start(t, broker.Config{Listen: []string{"tcp://127.0.0.1:0"}})
+}
+
+func start(t testing.TB, cfg broker.Config) *World {
+	t.Helper()
+	cfg.Version = "test"
+	w := &World{t: t, cfg: cfg}
+	w.Laptop = &Network{w: w}
+	w.start()
+	t.Cleanup(func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.stop()
+		w.Laptop.work.Wait()
+	})
+	return w
+}
+
+func (w *World) start() {
+	b, err := broker.New(w.cfg)
+	if err == nil {
+		err = b.Listen()
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx, ctx) }()
+	w.broker = b
+	w.stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			w.t.Error(err)
+		}
+	}
+}
+
+// URL returns where the broker listens.
+func (w *World) URL() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.broker.URLs()[0]
+}
+
+// Restart ends the broker and starts another one, which listens at the same place and knows nothing.
+func (w *World) Restart() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cfg.Listen = w.broker.URLs()
+	w.stop()
+	w.start()
+}
+
+// Network is where links to the broker are made, and break.
+type Network struct {
+	w *World
+
+	mu    sync.Mutex // guards the following
+	links []net.Conn // both ends of each
+	down  bool
+	work  sync.WaitGroup
+}
+
+// Dial makes a link.
+func (n *Network) Dial(context.Context) (net.Conn, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.down {
+		return nil, net.ErrClosed
+	}
+	a, b := net.Pipe()
+	n.links = append(n.links, a, b)
+	n.w.mu.Lock()
+	br := n.w.broker
+	n.w.mu.Unlock()
+	n.work.Go(func() { br.Serve(b) })
+	return a, nil
+}
+
+// Cut breaks every link.
+func (n *Network) Cut() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.links {
+		_ = l.Close()
+	}
+	n.links = nil
+}
+
+// Down makes dialing fail, and Cuts; or makes it succeed again.
+func (n *Network) Down(down bool) {
+	n.mu.Lock()
+	n.down = down
+	n.mu.Unlock()
+	if down {
+		n.Cut()
+	}
+}
