@@ -1,0 +1,35 @@
+package camera
+
+// maxFrame bounds one frame, against a driver that reports nonsense.
+const maxFrame = 64 << 20
+
+// copyFrame copies a frame out of the camera's memory, into buf if it is raw
+// and fits. A frame that is no whole picture is refused, with the reason.
+func copyFrame(f Frame, buf []byte) (*shot, string) {
+	s := &shot{mono: f.Mono, format: f.Format, width: f.Width, height: f.Height, stride: f.Stride}
+	switch {
+	case len(f.Data) == 0:
+		return nil, DropEmpty
+	case len(f.Data) > maxFrame:
+		return nil, DropTooBig
+	case f.Format.isJPEG():
+		l, err := walkJPEG(f.Data)
+		if err != nil {
+			return nil, DropTorn
+		}
+		s.width, s.height = l.width, l.height // what is in it counts, not what was agreed
+		s.data = wholeJPEG(make([]byte, 0, wholeSize(l)), f.Data, l)
+		return s, ""
+	case f.Format == H264:
+		s.data = append([]byte(nil), f.Data...)
+		return s, ""
+	}
+	s.stride = max(s.stride, f.Format.rowBytes(s.width))
+	n := f.Format.size(s.stride, s.height)
+	if n <= 0 || len(f.Data) < n {
+		return nil, DropBadSize
+	}
+	s.data = sized(buf, n)
+	copy(s.data, f.Data)
+	return s, ""
+}
