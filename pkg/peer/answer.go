@@ -39,10 +39,10 @@ func (st *stream) begin(req Payload, complete bool) {
 func (st *stream) serve(req Payload) {
 	defer st.p.done()
 	var v Payload
-	var failed error
-	h, response := st.p.cfg.Handler, st.kind == core.FrameTypeRequestResponse
-	if err := st.p.guard(what(st.kind), func() {
-		switch st.kind {
+	failed := error(errInternal) // stands if the handler panics, or exits its goroutine
+	defer func() { st.served(v, failed) }()
+	st.p.guard(what(st.kind), func() {
+		switch h := st.p.cfg.Handler; st.kind {
 		case core.FrameTypeRequestFNF:
 			h.FireAndForget(st.ctx, req)
 		case core.FrameTypeRequestResponse:
@@ -53,10 +53,11 @@ func (st *stream) serve(req Payload) {
 			in := st.elements(st.ctx, st.refuseInput)
 			failed = st.answerAll(h.RequestChannel(st.ctx, req, in))
 		}
-	}); err != nil {
-		failed = err
-	}
+	})
+}
 
+// served notes that the handler has returned: v is its answer to a request-response.
+func (st *stream) served(v Payload, failed error) {
 	st.mu.Lock()
 	st.serving = false
 	st.in.clear(st.p)
@@ -66,7 +67,7 @@ func (st *stream) serve(req Payload) {
 	case st.kind == core.FrameTypeRequestFNF:
 		st.s.Forget()
 		st.drop(io.EOF)
-	case response && failed == nil:
+	case st.kind == core.FrameTypeRequestResponse && failed == nil:
 		st.out.done, st.out.said, st.out.counts = true, true, true
 		st.out.hold(st.p, v.size())
 		st.send(v, core.FlagNext|core.FlagComplete, v.size())

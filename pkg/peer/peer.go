@@ -105,6 +105,7 @@ type Peer struct {
 	running int        // goroutines
 	idle    *sync.Cond // running has become 0
 	pushes  [][]byte
+	pushing bool // the first of them is being handled
 }
 
 var _ session.Receiver = (*Peer)(nil)
@@ -189,28 +190,30 @@ func (p *Peer) Push(metadata []byte) {
 		return
 	}
 	p.pushes = append(p.pushes, bytes.Clone(metadata))
-	if len(p.pushes) == 1 {
+	if !p.pushing {
+		p.pushing = true
 		p.running++
-		go p.handlePushes()
+		go p.handlePush()
 	}
 }
 
-func (p *Peer) handlePushes() {
+// handlePush handles the first push, and starts another for the next.
+func (p *Peer) handlePush() {
 	defer p.done()
-	for {
+	p.mu.Lock()
+	md := p.pushes[0]
+	p.mu.Unlock()
+	defer func() { // also when the handler exits its goroutine
 		p.mu.Lock()
-		if len(p.pushes) == 0 {
-			p.mu.Unlock()
-			return
-		}
-		md := p.pushes[0]
-		p.mu.Unlock()
-		p.guard("METADATA_PUSH", func() { p.cfg.Handler.MetadataPush(context.Background(), md) })
-		p.mu.Lock()
+		defer p.mu.Unlock()
 		p.pushes[0] = nil
 		p.pushes = p.pushes[1:]
-		p.mu.Unlock()
-	}
+		if p.pushing = len(p.pushes) > 0; p.pushing {
+			p.running++
+			go p.handlePush()
+		}
+	}()
+	p.guard("METADATA_PUSH", func() { p.cfg.Handler.MetadataPush(context.Background(), md) })
 }
 
 // Settle does nothing: handlers flush what they send (session.Receiver).
@@ -264,17 +267,14 @@ func (p *Peer) done() {
 
 // guard calls f, which runs code of a handler. A panic ends that request only, as in net/http, but is
 // never silent.
-func (p *Peer) guard(what string, f func()) (err error) {
+func (p *Peer) guard(what string, f func()) {
 	defer func() {
 		if r := recover(); r != nil {
 			p.counters.panics.Add(1)
 			p.cfg.Log.Error("handler panicked", "request", what, "panic", r, "stack", string(debug.Stack()))
-			err = errInternal
 		}
 	}()
-	err = errInternal // for runtime.Goexit, which runs deferred calls only
 	f()
-	return nil
 }
 
 // streams reports whether a request of this kind is answered by a stream.

@@ -12,7 +12,8 @@ import (
 
 // raw is a requester that is only frames: what it gets is what was on the wire.
 type raw struct {
-	s *session.Stream
+	s     *session.Stream
+	first string // what opened it
 
 	mu     sync.Mutex
 	seen   []string // N12: an element of 12 bytes; C, ERR, CANCEL, RN3
@@ -88,4 +89,27 @@ func (r *raw) text() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return strings.Join(r.elems, " ")
+}
+
+// rawEnd is a Receiver whose streams are raw.
+type rawEnd struct{ opened chan *raw }
+
+func newRawEnd() *rawEnd { return &rawEnd{make(chan *raw, 64)} }
+
+func (e *rawEnd) Request(s *session.Stream, f session.Frame) session.Owner {
+	r := &raw{s: s, first: fmt.Sprintf("%v n=%d %d", f.Type(), f.N(), len(f.Data()))}
+	e.opened <- r
+	return r
+}
+func (*rawEnd) Push([]byte)      {}
+func (*rawEnd) Settle()          {}
+func (*rawEnd) Linked(_, _ bool) {}
+func (*rawEnd) Ended(error)      {}
+
+// say sends elements of the given text, without asking for leave.
+func (r *raw) say(flags core.FrameFlag, texts ...string) {
+	for _, text := range texts {
+		r.s.Send(session.Message{Type: core.FrameTypePayload, Flags: flags, Data: []byte(text)})
+	}
+	r.s.Session().Flush()
 }

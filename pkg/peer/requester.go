@@ -190,18 +190,18 @@ func (st *stream) close() {
 // upload sends our half of a channel.
 func (st *stream) upload(ctx context.Context, out iter.Seq2[Payload, error]) {
 	defer st.p.done()
-	var failed error
-	if err := st.p.guard("channel's sending half", func() { failed = st.sendAll(ctx, out) }); err != nil {
-		failed = err
-	}
-	st.mu.Lock()
-	switch {
-	case st.over || st.out.err != nil:
-	case ctx.Err() != nil: // what failed because of ctx is a wish, not an error: CANCEL
-		st.quit(context.Cause(ctx))
-	default:
-		st.finish(failed)
-	}
-	st.mu.Unlock()
-	st.s.Session().Flush()
+	failed := error(errInternal)
+	defer func() {
+		st.mu.Lock()
+		switch {
+		case st.over || st.out.err != nil:
+		case ctx.Err() != nil: // what failed because of ctx is a wish, not an error: CANCEL
+			st.quit(context.Cause(ctx))
+		default:
+			st.finish(failed)
+		}
+		st.mu.Unlock()
+		st.s.Session().Flush()
+	}()
+	st.p.guard("channel's sending half", func() { failed = st.sendAll(ctx, out) })
 }
