@@ -212,28 +212,40 @@ func (b *bench) online(since time.Time) api.Device {
 	}
 }
 
+// snapshot takes a picture of the camera's own size and a smaller one.
 func (b *bench) snapshot() {
-	file := filepath.Join(b.TempDir(), "yard.jpg")
-	_, err := b.perch("snapshot", device, "-o", file)
-	b.must(err)
-	data, err := os.ReadFile(file)
-	b.must(err)
-	b.keep("snapshot.jpg", data)
-	b.must(checkVivid(data, width, height))
+	for _, size := range []struct{ w, h int }{{width, height}, {width / 2, height / 2}} {
+		file := filepath.Join(b.TempDir(), "yard.jpg")
+		_, err := b.perch("snapshot", device, "--size", fmt.Sprintf("%dx%d", size.w, size.h), "-o", file)
+		b.must(err)
+		data, err := os.ReadFile(file)
+		b.must(err)
+		b.keep(fmt.Sprintf("snapshot-%d.jpg", size.w), data)
+		b.must(checkVivid(data, size.w, size.h))
+	}
 }
 
+// stream takes pictures at the camera's pace. The order in which they came is that of their files' times.
 func (b *bench) stream() {
 	const frames = 60
 	dir := filepath.Join(b.TempDir(), "frames")
-	_, err := b.perch("stream", device, "-n", strconv.Itoa(frames), "-o", dir)
+	out, err := b.perch("stream", device, "-n", strconv.Itoa(frames), "-o", dir, "--json")
 	b.must(err)
+	b.Logf("%s", out)
 	entries, err := os.ReadDir(dir)
 	b.must(err)
 	if len(entries) != frames {
 		b.Fatalf("the stream left %d files, not %d", len(entries), frames)
 	}
+	arrived := make(map[string]time.Time)
+	for _, e := range entries {
+		info, err := e.Info()
+		b.must(err)
+		arrived[e.Name()] = info.ModTime()
+	}
+	slices.SortStableFunc(entries, func(x, y os.DirEntry) int { return arrived[x.Name()].Compare(arrived[y.Name()]) })
 	last := -1
-	for _, e := range entries { // by name
+	for _, e := range entries {
 		seq := sequence(e.Name())
 		if seq <= last {
 			b.Fatalf("frame %s comes after sequence number %d", e.Name(), last)

@@ -68,7 +68,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	defer os.RemoveAll(dir)
 	for _, args := range [][]string{
 		{"devices"},
-		{"snapshot", device, "-o", picture},
+		{"snapshot", device, "--force", "-o", picture},
 		{"stream", device, "-n", frames, "-o", dir},
 	} {
 		fmt.Fprintf(out, "\n$ perch %s\n", strings.Join(args, " "))

@@ -47,6 +47,14 @@ WorkingDirectory=/root
 Restart=always
 KillMode=process
 UNIT
+# Every event costs a tenth of a second of emulation: only those of the devices that somebody here waits for.
+mkdir -p "$units/systemd-udev-trigger.service.d"
+cat >"$units/systemd-udev-trigger.service.d/vpi.conf" <<'UNIT'
+[Service]
+ExecStart=
+ExecStart=udevadm trigger --type=devices --action=add --subsystem-match=net --subsystem-match=virtio-ports --subsystem-match=block --subsystem-match=gpio --subsystem-match=i2c-dev --subsystem-match=video4linux
+UNIT
+
 ln -sf ../vpi-ctl.service "$units/multi-user.target.wants/"
 ln -sf /lib/systemd/system/systemd-networkd.service "$units/multi-user.target.wants/"
 

@@ -4,8 +4,9 @@
 #   image.sh kernel WORK       print the kernel's version, as linux-image-arm64 names it today
 #   image.sh build  WORK OUT   make OUT/vmlinuz, OUT/initrd.gz and OUT/root.img
 #
-# WORK keeps what was downloaded. Everything comes through a private apt root, so the host's own apt and dpkg state
-# stays as it is. Needs root, an amd64 Debian, and the packages the Makefile names for e2e.
+# WORK keeps the apt lists for a day, and the kernel's part as long as this script stays the same. Everything comes
+# through a private apt root, so the host's own apt and dpkg state stays as it is. Needs root, an amd64 Debian, and the
+# packages the Makefile names for e2e.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 verb=$1 work=$(realpath -m "$2")
@@ -19,7 +20,7 @@ step() { printf '%s +%ds %s\n' "$(date +%T)" "$SECONDS" "$*"; }
 # --- a private apt root; its sources are the host's --------------------------------------------------------------
 
 prepare_apt() {
-  mkdir -p "$work"/apt/{lists/partial,archives/partial,state} "$work/kernel"
+  mkdir -p "$work"/apt/{lists/partial,archives/partial,state} "$work/debs"
   : >"$work/apt/state/status"
   # amd64 beside arm64: kbuild's host programs must run on the machine that builds.
   cat >"$work/apt/apt.conf" <<CONF
@@ -55,23 +56,27 @@ kernel_version() {
 
 # --- kernel and the two modules Debian does not build -------------------------------------------------------------
 
-download() {
-  step "download"
-  (cd "$work/apt/archives" && apt-get -qq install -y --download-only "${packages[@]}" >/dev/null)
+download_root() {
+  step "download the guest's packages"
+  rm -f "$work"/apt/archives/*.deb # an older version would be unpacked as well
+  apt-get -qq install -y --download-only "${packages[@]}" >/dev/null
+}
+
+download_kernel() {
+  step "download the kernel"
   local headers=linux-headers-$version common kbuild source
   common=$(depends "$headers" linux-headers-)
   kbuild=$(depends "$headers" linux-kbuild-)
   source=$(depends linux-source linux-source-)
-  rm -f "$work"/kernel/*.deb
-  (cd "$work/kernel" && apt-get -qq download "linux-image-$version" "$headers" "$common" "${kbuild%:*}:amd64" "$source" v4l2loopback-dkms)
+  (cd "$work/debs" && apt-get -qq download "linux-image-$version" "$headers" "$common" "${kbuild%:*}:amd64" "$source" v4l2loopback-dkms)
 }
 
 unpack_kernel() {
   step "unpack the kernel"
   rm -rf "$work/x" "$work/src" && mkdir -p "$work/x" "$work/src"
   local f
-  for f in "$work"/kernel/linux-{image,headers,kbuild}-*.deb "$work"/kernel/v4l2loopback*.deb; do dpkg-deb -x "$f" "$work/x"; done
-  dpkg-deb --fsys-tarfile "$work"/kernel/linux-source-*.deb | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |
+  for f in "$work"/debs/linux-{image,headers,kbuild}-*.deb "$work"/debs/v4l2loopback*.deb; do dpkg-deb -x "$f" "$work/x"; done
+  dpkg-deb --fsys-tarfile "$work"/debs/linux-source-*.deb | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |
     tar -xJ -C "$work/src" --strip-components=1 --wildcards '*/drivers/gpio/gpiolib*.h' '*/drivers/gpio/gpio-sim.c' '*/kernel/irq/irq_sim.c'
 }
 
@@ -165,13 +170,19 @@ kernel) echo "$version" ;;
 build)
   out=$(realpath -m "$3")
   mkdir -p "$out"
-  download
-  unpack_kernel
-  build_modules
+  built="$version $(sha256sum <"$here/image.sh")"
+  if [ "$(cat "$work/kernel-built" 2>/dev/null)" != "$built" ]; then
+    rm -rf "$work"/{debs,kernel-built} && mkdir "$work/debs"
+    download_kernel
+    unpack_kernel
+    build_modules
+    echo "$built" >"$work/kernel-built"
+  fi
+  download_root
   build_guest_programs
   build_root
   build_initrd
-  rm -rf "$work"/{x,src,mod,root,initrd}
+  rm -rf "$work"/{debs,src,mod,root,initrd}
   step "done"
   ;;
 *) echo "image.sh: kernel or build, not $verb" >&2; exit 2 ;;
