@@ -121,6 +121,10 @@ func TestParseRequest(t *testing.T) {
 			metadata(t, MIMEBinaryRouting, BinaryRouting{Routing: []byte("x.y?e=device:other")}.Append(nil), MIMERouting, routing(t, "camera.snapshot", "e=device:pi-42")),
 			said{Dialect: Alibaba, Route: "camera.snapshot", Device: "pi-42", Conditions: []Tag{device}},
 		},
+		"alibaba in text and by hash": {
+			metadata(t, MIMERouting, routing(t, "camera.snapshot"), MIMEBinaryRouting, BinaryRouting{Routing: []byte("x.y?e=device:other")}.Append(nil)),
+			said{Dialect: Plain, Route: "camera.snapshot"},
+		},
 		"the first of two": {
 			metadata(t, MIMERouting, routing(t, "camera.snapshot", "device=pi-42"), MIMERouting, routing(t, "gpio.set", "device=other")),
 			said{Dialect: Plain, Route: "camera.snapshot", Device: "pi-42", Conditions: []Tag{device}},
@@ -162,6 +166,9 @@ func TestDataTypes(t *testing.T) {
 	m, err := ParseMIMEType(target.Data)
 	if err != nil || !m.Is(MIMEJSON) {
 		t.Errorf("data is %v, %v", m, err)
+	}
+	if _, err := ParseMIMEType(target.Accept); !errors.Is(err, ErrTrailing) {
+		t.Errorf("data of two types: %v", err)
 	}
 	names, err := readTypes(target.Accept)
 	if err != nil || !slices.Equal(names.([]string), []string{MIMEJPEG, "video/x-h264-annexb"}) {

@@ -170,6 +170,14 @@ func TestSetupRefuses(t *testing.T) {
 	}
 }
 
+// TestAlibabaText is written as Jackson writes it, which escapes nothing for HTML.
+func TestAlibabaText(t *testing.T) {
+	body, err := App{UUID: appUUID, Name: "<a&b>"}.Append(nil)
+	if want := `{"uuid":"` + appUUID + `","name":"<a&b>"}`; err != nil || string(body) != want {
+		t.Errorf("%s, %v", body, err)
+	}
+}
+
 // TestSecretsStayOut of every way in which a Setup could come into a log.
 func TestSecretsStayOut(t *testing.T) {
 	var log strings.Builder
