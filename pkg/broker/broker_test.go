@@ -54,7 +54,7 @@ type end struct {
 	peer.Requester
 	h    *house
 	mu   sync.Mutex
-	link net.Conn
+	link *stallable
 	down bool
 	stop context.CancelFunc
 	ran  chan error
@@ -67,9 +67,9 @@ func (e *end) dial(context.Context) (net.Conn, error) {
 		return nil, errors.New("no network")
 	}
 	a, b := net.Pipe()
-	e.link = a
+	e.link = &stallable{Conn: a, closed: make(chan struct{})}
 	e.h.work.Go(func() { e.h.Serve(b) })
-	return a, nil
+	return e.link, nil
 }
 
 // cut breaks the link. While down is set it does not come back.
@@ -78,6 +78,61 @@ func (e *end) cut(down bool) {
 	defer e.mu.Unlock()
 	e.down = down
 	e.link.Close()
+}
+
+// stall makes the link take n more bytes from its end and no more, until it is called with 0.
+func (e *end) stall(n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.link.mu.Lock()
+	defer e.link.mu.Unlock()
+	if e.link.more != nil {
+		close(e.link.more)
+	}
+	e.link.left, e.link.more = n, nil
+	if n > 0 {
+		e.link.more = make(chan struct{})
+	}
+}
+
+// stallable is a link whose writer can be stopped.
+type stallable struct {
+	net.Conn
+	closed chan struct{}
+	once   sync.Once
+
+	mu   sync.Mutex
+	left int
+	more chan struct{} // nil: no limit
+}
+
+func (s *stallable) Write(b []byte) (n int, err error) {
+	for len(b) > 0 && err == nil {
+		s.mu.Lock()
+		more, part := s.more, len(b)
+		if more != nil {
+			part = min(part, s.left)
+			s.left -= part
+		}
+		s.mu.Unlock()
+		if part == 0 {
+			select {
+			case <-more:
+			case <-s.closed:
+				return n, net.ErrClosed
+			}
+			continue
+		}
+		var m int
+		m, err = s.Conn.Write(b[:part])
+		n, b = n+m, b[m:]
+	}
+	return n, err
+}
+
+func (s *stallable) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return s.Conn.Close()
 }
 
 func (e *end) back() {
@@ -116,15 +171,20 @@ func (h *house) dialAs(s session.Setup, handler peer.Handler) *end {
 		h.t.Fatal(err)
 	}
 	e.Requester = p.Requester(e.Client.Conn)
+	h.run(e)
+	h.work.Go(func() {
+		<-e.Done()
+		p.Wait()
+	})
+	return e
+}
+
+// run runs a client, until h is taken down or it leaves.
+func (h *house) run(e *end) {
 	ctx, stop := context.WithCancel(h.ctx)
 	e.stop = stop
-	h.work.Go(func() {
-		err := e.Run(ctx)
-		p.Wait()
-		e.ran <- err
-	})
+	h.work.Go(func() { e.ran <- e.Run(ctx) })
 	synctest.Wait()
-	return e
 }
 
 func (h *house) laptop() *end {

@@ -184,5 +184,5 @@ func (l *leg) relieve(r *route) {
 	if more, ok := l.b.slow.may(time.Now()); ok {
 		l.b.log.Warn("stream ended: its receiver does not read", "remote", l.conn.RemoteAddr(), "waiting", l.queued(), "others", more)
 	}
-	fat.end(r.to, &fault{endedBudget, core.ErrorCodeCanceled, "too much is waiting for you: read faster, or ask for less at once"})
+	fat.evict(r.to, &fault{endedBudget, core.ErrorCodeCanceled, "too much is waiting for you: read faster, or ask for less at once"})
 }

@@ -32,7 +32,8 @@ type route struct {
 	downOpen bool        // the answering side may
 	complete bool        // COMPLETE was seen in an answer's fragment
 	over     bool        // neither may
-	told     bool        // from no longer counts it
+	told     bool        // from no longer lists it,
+	served   bool        // nor does to
 	up, down credit      // of what goes to far, and to near
 }
 
@@ -99,6 +100,9 @@ func (n *nearSide) Frame(f session.Frame) {
 	var wrong *fault
 	switch {
 	case r.over:
+		if f.Type() == core.FrameTypeCancel {
+			r.hush()
+		}
 	case r.parked != nil:
 		wrong = r.collect(f)
 	default:
@@ -176,10 +180,17 @@ func (r *route) cancel() {
 		}
 		return
 	}
-	r.opening, r.upOpen, r.up.held, r.down.held = false, false, 0, 0
+	r.opening, r.upOpen, r.up.held = false, false, 0
 	r.far.Cancel()
+	r.hush()
+}
+
+// hush drops what is queued for the asking side, which does not want it any more.
+func (r *route) hush() {
 	r.near.Forget()
-	r.near.Cancel() // nobody wants what is still queued; after Forget nothing is said
+	r.near.Cancel() // after Forget nothing is said
+	r.down.held = 0
+	r.tell()
 }
 
 // Frame takes what the answering side says.
@@ -278,13 +289,20 @@ func (n *farSide) Writable() {}
 
 // Ended ends the route because the session that asked is over.
 func (n *nearSide) Ended(err error) {
-	(*route)(n).end(nil, &fault{endedLaptopLeft, core.ErrorCodeCanceled, fmt.Sprintf("the requester is gone: %v", err)})
+	r := (*route)(n)
+	r.mu.Lock()
+	r.down.held = 0
+	r.tell()
+	r.mu.Unlock()
+	r.end(nil, &fault{endedLaptopLeft, core.ErrorCodeCanceled, fmt.Sprintf("the requester is gone: %v", err)})
 }
 
 // Ended ends the route because the session that answers is over.
 func (n *farSide) Ended(err error) {
 	r := (*route)(n)
-	r.mu.Lock() // connect may be at work
+	r.mu.Lock()
+	r.up.held = 0
+	r.tell()
 	to := r.to
 	r.mu.Unlock()
 	r.end(nil, &fault{endedDeviceLeft, core.ErrorCodeCanceled, fmt.Sprintf("%s is gone: %v", to.card.title(), err)})
@@ -297,17 +315,12 @@ func (r *route) settle() {
 	}
 }
 
-// close forgets the route; what is queued still leaves.
+// close ends the route; what is queued still leaves.
 func (r *route) close() {
 	if r.over {
 		return
 	}
 	r.over, r.opening, r.upOpen, r.downOpen = true, false, false, false
-	r.near.Forget()
-	if r.far != nil {
-		r.far.Forget()
-		r.to.doneServing(r)
-	}
 	if r.parked != nil {
 		r.unpark()
 	}
@@ -317,10 +330,19 @@ func (r *route) close() {
 	r.tell()
 }
 
-// tell takes the route off the asking side's list once all of it has left.
+// tell forgets each stream of a route that is over once all of it has left, and takes the route off its legs' lists.
 func (r *route) tell() {
-	if r.over && !r.told && r.down.held == 0 && r.up.held == 0 {
+	if !r.over {
+		return
+	}
+	if r.far != nil && !r.served && r.up.held == 0 {
+		r.served = true
+		r.far.Forget()
+		r.to.doneServing(r)
+	}
+	if !r.told && r.up.held == 0 && r.down.held == 0 {
 		r.told = true
+		r.near.Forget()
 		r.from.doneAsking(r)
 	}
 }
@@ -359,4 +381,18 @@ func (r *route) end(on *leg, f *fault) {
 			c.Flush()
 		}
 	}
+}
+
+// evict ends the route although all may have been said: what waits for the asking side is too much.
+func (r *route) evict(on *leg, f *fault) {
+	r.mu.Lock()
+	if r.over && !r.told {
+		r.b.counters.add(f.why)
+		r.near.Fail(f.code, f.text)
+		r.down.held = 0
+		r.tell()
+	}
+	r.mu.Unlock()
+	on.touch(r.from.conn)
+	r.end(on, f)
 }
