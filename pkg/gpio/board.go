@@ -278,7 +278,7 @@ func (b *Board) fail(s *sensor, err error) {
 	if s.fault != nil && s.fault.Code == f.Code && s.fault.Text == f.Text {
 		return
 	}
-	if s.fault == nil {
+	if s.known && s.fault == nil {
 		b.stats.Errors++
 	}
 	s.known, s.fault, s.mono = true, f, b.now()

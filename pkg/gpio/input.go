@@ -25,7 +25,7 @@ type input struct {
 	line  Input
 	level bool   // after the last edge
 	seq   uint32 // of the last edge
-	quiet bool   // no edge since the last check
+	odd   bool   // the last look found another level, and no edge has come since
 
 	check time.Time // when to ask for the level
 	off   time.Time // when the hold ends; zero = no hold runs
@@ -88,7 +88,7 @@ func (in *input) open() error {
 		line.Close()
 		return err
 	}
-	in.line, in.level, in.seq, in.quiet = line, level, 0, false
+	in.line, in.level, in.seq, in.odd = line, level, 0, false
 	in.check, in.off, in.flush = time.Now().Add(checkEvery), time.Time{}, time.Time{}
 
 	b, s := in.b, in.s
@@ -184,7 +184,7 @@ func (in *input) edge(ev Event) {
 	if ev.Active {
 		s.count++
 	}
-	in.level, in.quiet = ev.Active, false
+	in.level, in.odd = ev.Active, false
 	in.settle(ev.Active, mono)
 }
 
@@ -263,14 +263,14 @@ func (in *input) look() error {
 		}
 		return nil
 	}
-	if level == in.level || !in.quiet {
-		in.quiet = true
+	if level == in.level || !in.odd {
+		in.odd = level != in.level
 		return nil
 	}
 	b.log.Warn("an edge did not reach the kernel", "sensor", s.spec.Name)
 	b.stats.Edges++
 	b.stats.MissedKernel++
-	in.level, in.quiet = level, false
+	in.level, in.odd = level, false
 	if level {
 		s.count++
 	}

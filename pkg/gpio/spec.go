@@ -3,6 +3,7 @@ package gpio
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -128,13 +129,14 @@ var classes = strings.Fields(`battery battery_charging carbon_monoxide cold conn
 	motion moving occupancy opening plug power presence problem running safety smoke sound tamper update vibration window
 	button counter`)
 
-// fileKinds are read as files of the kernel's drivers, chipKinds are driven over I²C; the value is the chip's default address.
-var (
-	fileKinds = []string{"iio", "hwmon", "w1", "thermal"}
-	chipKinds = map[string]string{
-		"bme280": "0x76", "bmp280": "0x76", "bmp180": "0x77", "ina219": "0x40", "ads1115": "0x48", "ads1015": "0x48", "aht20": "0x38", "hdc302x": "0x44",
-	}
-)
+// fileKinds are read as files of the kernel's drivers.
+var fileKinds = []string{"iio", "hwmon", "w1", "thermal"}
+
+// chipKinds are driven over I²C. A chip's pins choose its address between these two; the first is the default.
+var chipKinds = map[string][2]uint64{
+	"bme280": {0x76, 0x77}, "bmp280": {0x76, 0x77}, "bmp180": {0x77, 0x77}, "aht20": {0x38, 0x38}, "hdc302x": {0x44, 0x47},
+	"ina219": {0x40, 0x4f}, "ads1115": {0x48, 0x4b}, "ads1015": {0x48, 0x4b},
+}
 
 // ParseSensors reads PERCH_SENSORS. All mistakes are reported, joined, each with the entry and the key it is in.
 func ParseSensors(text string) ([]SensorSpec, error) {
@@ -251,7 +253,7 @@ func (c *check) pairs(e *entry, parts []string) {
 func (c *check) sensor(e entry) SensorSpec {
 	s := SensorSpec{Name: e.name, Kind: e.kind, Address: e.address, Class: e.keys["class"], Digits: 3}
 	k := keys{c: c, e: e}
-	addr, chip := chipKinds[e.kind]
+	addresses, chip := chipKinds[e.kind]
 	switch {
 	case e.kind == "gpio":
 		c.input(&s, &k)
@@ -260,15 +262,15 @@ func (c *check) sensor(e entry) SensorSpec {
 			c.failf(e.name, "", "%s is no name of a device", quote(e.address))
 		}
 	case chip:
-		c.bus(&s, addr)
+		c.bus(&s, addresses)
 	default:
-		c.failf(e.name, "", "unknown kind %s; there are gpio, %s, %s", quote(e.kind), strings.Join(fileKinds, ", "), strings.Join(sortedKeys(chipKinds), ", "))
+		c.failf(e.name, "", "unknown kind %s; there are gpio, %s, %s", quote(e.kind), strings.Join(fileKinds, ", "), strings.Join(slices.Sorted(maps.Keys(chipKinds)), ", "))
 		return s
 	}
 	if !s.IsInput() {
 		s.Every = k.duration("every", time.Minute, 100*time.Millisecond, 24*time.Hour)
 		s.Delta = k.number("delta", 0, 0, math.MaxFloat64)
-		s.Digits = int(k.number("digits", 3, 0, 9))
+		s.Digits = k.whole("digits", 3, 0, 9)
 		s.Unit = k.word("unit", "")
 		s.Class = k.word("class", "")
 	}
@@ -362,7 +364,7 @@ func (c *check) trigger(number, item string) TriggerSpec {
 	if !wordSyntax.MatchString(t.Target) {
 		c.failf(number, "do", "want snapshot:camera, not %s", quote(parts[0]))
 	}
-	t.Keep = int(k.number("keep", 5, 1, 100))
+	t.Keep = k.whole("keep", 5, 1, 100)
 	t.Pause = k.duration("pause", time.Second, 100*time.Millisecond, 24*time.Hour)
 	k.rest()
 	return t
@@ -394,16 +396,21 @@ func (c *check) line(e entry, chip *string, k *keys) string {
 }
 
 // bus completes the address of a chip on I²C.
-func (c *check) bus(s *SensorSpec, addr string) {
+func (c *check) bus(s *SensorSpec, addresses [2]uint64) {
+	low, high := addresses[0], addresses[1]
 	m := busSyntax.FindStringSubmatch(s.Address)
 	if m == nil {
-		c.failf(s.Name, "", "%s is no place on a bus; want i2c-1 or i2c-1/%s", quote(s.Address), addr)
+		c.failf(s.Name, "", "%s is no place on a bus; want i2c-1 or i2c-1/%#x", quote(s.Address), low)
 		return
 	}
-	if m[2] == "" {
-		m[2] = addr
+	addr := low
+	if m[2] != "" {
+		addr, _ = strconv.ParseUint(m[2], 0, 8)
 	}
-	s.Address = m[1] + "/" + strings.ToLower(m[2])
+	if addr < low || addr > high {
+		c.failf(s.Name, "", "the address of a chip of this kind is %#x to %#x, not %s", low, high, m[2])
+	}
+	s.Address = fmt.Sprintf("%s/%#x", m[1], addr)
 }
 
 // keys hands out the values of an entry, and remembers which keys were asked for: the others are unknown.
@@ -429,6 +436,7 @@ func (k *keys) choice(key, otherwise string, choices ...string) string {
 	v := k.word(key, otherwise)
 	if _, given := k.e.keys[key]; given && !slices.Contains(choices, v) {
 		k.c.failf(k.e.name, key, "want %s, not %s", strings.Join(choices, ", "), quote(v))
+		return otherwise
 	}
 	return v
 }
@@ -462,21 +470,25 @@ func (k *keys) number(key string, otherwise, low, high float64) float64 {
 	return n
 }
 
+func (k *keys) whole(key string, otherwise, low, high int) int {
+	v := k.word(key, "")
+	if v == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < low || n > high {
+		k.c.failf(k.e.name, key, "want a number from %d to %d, not %s", low, high, quote(v))
+		return otherwise
+	}
+	return n
+}
+
 func (k *keys) rest() {
 	for _, key := range k.e.order {
 		if !slices.Contains(k.known, key) {
 			k.c.failf(k.e.name, key, "unknown key; there are %s", strings.Join(k.known, ", "))
 		}
 	}
-}
-
-func sortedKeys(m map[string]string) []string {
-	var list []string
-	for k := range m {
-		list = append(list, k)
-	}
-	slices.Sort(list)
-	return list
 }
 
 // quote makes a text from outside safe for one line of a log or a terminal.

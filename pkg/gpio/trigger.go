@@ -12,7 +12,7 @@ import (
 // uses it.
 type TriggerWatch struct {
 	specs []TriggerSpec
-	fired []time.Time // when each fired last
+	fired []int64 // the stamp of the change that made each fire last, 0 = none did
 	w     *Watcher
 	due   []Firing
 }
@@ -41,7 +41,7 @@ func (b *Board) Triggers(specs []TriggerSpec) (*TriggerWatch, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	t := &TriggerWatch{specs: specs, fired: make([]time.Time, len(specs))}
+	t := &TriggerWatch{specs: specs, fired: make([]int64, len(specs))}
 	if len(specs) == 0 {
 		return t, nil
 	}
@@ -76,8 +76,8 @@ func (t *TriggerWatch) match(item Item) {
 		if spec.Sensor != item.Sensor || spec.Edge == Rise && !*item.On || spec.Edge == Fall && *item.On {
 			continue
 		}
-		if now := time.Now(); t.fired[i].IsZero() || now.Sub(t.fired[i]) >= spec.Pause {
-			t.fired[i] = now
+		if t.fired[i] == 0 || time.Duration(item.Mono-t.fired[i]) >= spec.Pause {
+			t.fired[i] = item.Mono
 			t.due = append(t.due, Firing{spec, item})
 		}
 	}
