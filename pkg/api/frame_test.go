@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -68,6 +69,23 @@ func TestReadingChecks(t *testing.T) {
 	}
 	if _, err := ParseReading([]byte(`{"v":2,"type":"invented later"}`)); err != nil {
 		t.Errorf("a type of a later version: %v", err)
+	}
+}
+
+// TestReadingEncode: a value that JSON has no number for is refused, not sent as something else.
+func TestReadingEncode(t *testing.T) {
+	want := version1()["reading-value.json"].(Reading)
+	b, err := want.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ParseReading(b)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	want.Values = []Value{{Quantity: "temperature", Value: math.NaN()}}
+	if b, err := want.Encode(); err == nil {
+		t.Errorf("wrote %s", b)
 	}
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -208,13 +209,8 @@ func checkSpan(field string, d Duration) error {
 }
 
 func checkChoice(field, value string, choices ...string) error {
-	if value == "" {
+	if value == "" || slices.Contains(choices, value) {
 		return nil
-	}
-	for _, c := range choices {
-		if value == c {
-			return nil
-		}
 	}
 	return fmt.Errorf("%q is %q: it must be one of %q", field, value, choices)
 }
