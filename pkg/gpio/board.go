@@ -235,9 +235,6 @@ func (b *Board) Stats() Stats {
 	return b.stats
 }
 
-// Boot returns the boot of the items of this board.
-func (b *Board) Boot() string { return b.boot }
-
 // Alive returns an error that names every loop that has not turned for grace beyond the time it had announced. A missing device never
 // makes a loop stand still: it waits for its next try.
 func (b *Board) Alive(grace time.Duration) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -287,11 +288,11 @@ func TestNextHonoursItsContext(t *testing.T) {
 // A watcher must not be able to make the board remember more than a state per sensor, however slowly it takes.
 func TestASlowWatcherStaysSmall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var sensors string
+		var sensors strings.Builder
 		for i := range 20 {
-			sensors += fmt.Sprintf("s%d=gpio:%d,debounce=0;", i, i)
+			fmt.Fprintf(&sensors, "s%d=gpio:%d,debounce=0;", i, i)
 		}
-		b := run(t, sensors, "")
+		b := run(t, sensors.String(), "")
 		w := b.watch(gpio.WatchOptions{})
 		for round := range 8 {
 			for i := range 20 {

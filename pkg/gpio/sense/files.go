@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -128,11 +129,8 @@ func find(kind, pattern, name string, files ...string) (string, error) {
 			there = append(there, d.names[0])
 		}
 		d.names = append(d.names, filepath.Base(dir), parent(kind, dir))
-		for _, n := range d.names {
-			if n == name {
-				found = append(found, d)
-				break
-			}
+		if slices.Contains(d.names, name) {
+			found = append(found, d)
 		}
 	}
 	switch len(found) {

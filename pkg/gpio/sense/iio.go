@@ -90,10 +90,11 @@ func openIIO(sys, name string) (gpio.Sensor, error) {
 	return f, nil
 }
 
-// shared finds the attribute of a channel, which may be its own or shared by its type: in_voltage0_scale, in_voltage_scale.
+// shared finds the attribute of a channel, which may be its own or shared by its type: in_voltage0_scale, in_voltage_scale; of a
+// differential one in_voltage0-voltage1_scale, in_voltage-voltage_scale.
 func shared(dir, attr, typ, index, other, modifier string) string {
 	bare := strings.TrimRight(other, "0123456789")
-	for _, stem := range []string{typ + index + other + modifier, typ + index + modifier, typ + bare + modifier, typ + modifier, typ} {
+	for _, stem := range []string{typ + index + other + modifier, typ + bare + modifier, typ + modifier, typ} {
 		if path := filepath.Join(dir, "in_"+stem+"_"+attr); exists(path) {
 			return path
 		}
