@@ -46,12 +46,17 @@ func start(t testing.TB, cfg broker.Config) *World {
 	w.Laptop = &Network{w: w}
 	w.start()
 	t.Cleanup(func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.stop()
+		w.Stop()
 		w.Laptop.work.Wait()
 	})
 	return w
+}
+
+// Stop ends the broker.
+func (w *World) Stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stop()
 }
 
 func (w *World) start() {
@@ -66,12 +71,12 @@ func (w *World) start() {
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(ctx, ctx) }()
 	w.broker = b
-	w.stop = func() {
+	w.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			w.t.Error(err)
 		}
-	}
+	})
 }
 
 // URL returns where the broker listens.

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/client"
+)
+
+func (a *app) devices() *cobra.Command {
+	var asJSON, watch bool
+	cmd := &cobra.Command{
+		Use:   "devices",
+		Short: "List the devices that are connected to the broker",
+		Long: `List the devices that are connected to the broker.
+
+With --json it is one object, {"devices":[…]}, as the broker has it. With --watch --json it is one object per line for each
+device, and then for each change as it happens.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if watch {
+				return a.watchDevices(cmd.Context(), asJSON)
+			}
+			return a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
+				list, err := c.Devices(ctx)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return a.json(api.Devices{Devices: list})
+				}
+				if len(list) == 0 {
+					a.say("no device is connected")
+					return nil
+				}
+				return table(a.stdout, list, time.Now())
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on, and tell of changes as they happen")
+	return cmd
+}
+
+// table writes the devices for a person.
+func table(w io.Writer, list []api.Device, now time.Time) error {
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "DEVICE\tSTATE\tSINCE\tVERSION\tCAMERAS\tSENSORS")
+	for _, d := range list {
+		var cameras, sensors []string
+		for _, c := range d.Cameras {
+			cameras = append(cameras, api.Text(c.Name+" ("+c.Kind+")"))
+		}
+		for _, s := range d.Sensors {
+			sensors = append(sensors, api.Text(s.Name))
+		}
+		fmt.Fprintln(t, strings.Join([]string{
+			api.Text(d.Name), api.Text(d.State), ago(now.Sub(d.Since)), orDash(api.Text(d.Version)),
+			orDash(strings.Join(cameras, ", ")), orDash(strings.Join(sensors, ", ")),
+		}, "\t"))
+	}
+	return t.Flush()
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// watchDevices tells of changes until Ctrl-C.
+func (a *app) watchDevices(ctx context.Context, asJSON bool) error {
+	return a.with(ctx, func(c *client.Client) error {
+		for e, err := range c.Watch(ctx, "") {
+			if ctx.Err() != nil {
+				return nil // as it was meant to end
+			}
+			if err == nil {
+				err = a.event(e, asJSON)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return errors.New("the broker has ended the watch")
+	})
+}
+
+func (a *app) event(e api.DeviceEvent, asJSON bool) error {
+	if asJSON {
+		return a.jsonLine(e)
+	}
+	var err error
+	switch {
+	case e.Type == api.EventGap && e.Missed > 0:
+		_, err = fmt.Fprintf(a.stdout, "%s  %d changes were missed; this is how it is now\n", clock(time.Now()), e.Missed)
+	case e.Type == api.EventGap:
+		_, err = fmt.Fprintf(a.stdout, "%s  changes may have been missed; this is how it is now\n", clock(time.Now()))
+	case e.Device != nil:
+		d := e.Device
+		line := fmt.Sprintf("%s  %s %s", clock(d.Since), api.Text(d.Name), api.Text(d.State))
+		if d.Reason != "" {
+			line += ": " + api.Text(d.Reason)
+		}
+		_, err = fmt.Fprintln(a.stdout, line)
+	}
+	return err
+}
+
+func clock(t time.Time) string { return t.Local().Format(time.TimeOnly) }
+
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%q is an argument too many", args[0])
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/client"
+)
+
+func (a *app) info() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:               "info DEVICE",
+		Short:             "Say what a device is and how it does",
+		Args:              deviceArg,
+		ValidArgsFunction: a.completeDevice,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
+				i, err := c.Info(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return a.json(i)
+				}
+				cameras, err := c.Cameras(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return writeInfo(a.stdout, i, cameras)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs: the answer of the route agent.info")
+	return cmd
+}
+
+func (a *app) cameras() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:               "cameras DEVICE",
+		Short:             "List a device's cameras and what they can do",
+		Args:              deviceArg,
+		ValidArgsFunction: a.completeDevice,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
+				list, err := c.Cameras(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return a.json(api.CameraList{Cameras: list})
+				}
+				for _, cam := range list {
+					if err := writeCamera(a.stdout, cam); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs: the answer of the route camera.list")
+	return cmd
+}
+
+func writeInfo(w io.Writer, i api.Info, cameras []api.Camera) error {
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(t, "%s\t%s\n", name, api.Text(value))
+		}
+	}
+	row("device", i.Device)
+	row("id", i.ID)
+	row("version", i.Version)
+	row("board", i.Model)
+	row("system", strings.Join(slices.DeleteFunc([]string{i.OS, i.Arch, i.Kernel}, func(s string) bool { return s == "" }), " "))
+	row("boot", i.Boot)
+	row("uptime", ago(i.At.Sub(i.Started)))
+	set := "not set by NTP"
+	if i.Synced {
+		set = "set by NTP"
+	}
+	row("clock", i.At.Local().Format(time.DateTime)+", "+set)
+	row("link", fmt.Sprintf("resumed %d times", i.Resumes))
+	for _, why := range slices.Sorted(maps.Keys(i.Drops)) {
+		row("dropped", fmt.Sprintf("%d %s", i.Drops[why], why))
+	}
+	for _, c := range cameras {
+		row("camera", cameraLine(c))
+	}
+	return t.Flush()
+}
+
+// cameraLine is a camera in one line.
+func cameraLine(c api.Camera) string {
+	line := fmt.Sprintf("%s (%s), %s", c.Name, c.Kind, c.State)
+	if c.Model != "" {
+		line = fmt.Sprintf("%s (%s, %s), %s", c.Name, c.Kind, c.Model, c.State)
+	}
+	if c.Mode != nil {
+		line += ", " + modeText(*c.Mode)
+	}
+	if c.Viewers > 0 {
+		line += fmt.Sprintf(", %d viewers", c.Viewers)
+	}
+	if c.Error != "" {
+		line += ": " + c.Error
+	}
+	return line
+}
+
+func modeText(m api.Mode) string {
+	s := fmt.Sprintf("%d x %d %s", m.Width, m.Height, m.Format)
+	for i, fps := range m.FPS {
+		sep := ", "
+		if i == 0 {
+			sep = " at "
+		}
+		s += fmt.Sprintf("%s%.4g", sep, fps)
+	}
+	if len(m.FPS) > 0 {
+		s += " fps"
+	}
+	return s
+}
+
+// writeCamera is a camera with all it can do.
+func writeCamera(w io.Writer, c api.Camera) error {
+	if _, err := fmt.Fprintln(w, api.Text(cameraLine(c))); err != nil {
+		return err
+	}
+	for _, m := range c.Modes {
+		if _, err := fmt.Fprintln(w, "  "+api.Text(modeText(m))); err != nil {
+			return err
+		}
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	for _, k := range c.Controls {
+		line := fmt.Sprintf("  %s\t%s\t%d (%d to %d, usually %d)", k.Name, k.Type, k.Value, k.Min, k.Max, k.Default)
+		if k.Off {
+			line += ", cannot be set now"
+		}
+		fmt.Fprintln(t, "  "+escapeColumns(line))
+	}
+	return t.Flush()
+}
+
+// escapeColumns makes text safe between the tabs that separate columns.
+func escapeColumns(line string) string {
+	columns := strings.Split(line, "\t")
+	for i := range columns {
+		columns[i] = api.Text(columns[i])
+	}
+	return strings.Join(columns, "\t")
+}

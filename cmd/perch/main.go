@@ -1,0 +1,17 @@
+// Command perch looks through the cameras of Perch's devices, by way of a broker.
+//
+// Data goes to standard output, talk to standard error: see tui.go. Exit codes are in the help text.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once
+	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/client"
+)
+
+const long = `perch looks through the cameras of devices that are connected to a broker.
+
+  perch devices                             which devices are there
+  perch snapshot hen-house -o hens.jpg      one picture
+  perch stream hen-house -n 100 -o hens/    a hundred, each in its file
+  perch info hen-house                      what the device says of itself
+
+The broker is named by --broker or the environment variable PERCH_BROKER, such as tcp://127.0.0.1:7878.
+Data goes to standard output, everything else to standard error.
+
+Exit codes:
+  0    done
+  1    failed; the text says why
+  2    a flag, an argument or a setting is wrong
+  3    the device is not there: unknown, or away
+  4    it took too long (--timeout)
+  5    the broker cannot be reached, or has ended the connection
+  6    the broker refuses: not permitted
+  130  interrupted (Ctrl-C)`
+
+// app is one run of the program.
+type app struct {
+	ui
+	getenv func(string) string
+
+	broker  string
+	timeout time.Duration
+	started bool // flags and arguments were right
+}
+
+// run runs one command and returns its exit code.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	a := &app{ui: ui{stdout: stdout, stderr: stderr}, getenv: getenv}
+	cmd := a.command()
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(ctx)
+	if err != nil && !a.started {
+		err = &usageError{err}
+	}
+	return a.report(ctx, err)
+}
+
+func (a *app) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "perch",
+		Short:             "Look through the cameras of Perch's devices",
+		Long:              long,
+		Version:           version(),
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRun:  func(*cobra.Command, []string) { a.started = true },
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	cmd.SetOut(a.stdout)
+	cmd.SetErr(a.stderr)
+	cmd.SetVersionTemplate("perch {{.Version}}\n")
+	f := cmd.PersistentFlags()
+	f.StringVar(&a.broker, "broker", "", "`URL` of the broker (default $PERCH_BROKER)")
+	f.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer, or for a stream's first picture")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing but errors")
+	cmd.AddCommand(a.devices(), a.snapshot(), a.stream(), a.info(), a.cameras())
+	return cmd
+}
+
+// with runs do with a client. Connecting may take --timeout.
+func (a *app) with(ctx context.Context, do func(*client.Client) error) error {
+	broker := a.broker
+	if broker == "" {
+		broker = a.getenv("PERCH_BROKER")
+	}
+	if broker == "" {
+		return hinted(&usageError{errors.New("no broker is named")}, "give --broker URL, or set PERCH_BROKER, such as tcp://127.0.0.1:7878")
+	}
+	var talk linkTalk
+	dialing, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	c, err := client.Dial(dialing, client.Config{Broker: broker, Linked: func(up bool) { talk.linked(&a.ui, up) }})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		talk.over.Store(true)
+		_ = c.Close()
+	}()
+	return do(c)
+}
+
+// linkTalk tells a person what becomes of the link between the first connection and our own goodbye.
+type linkTalk struct {
+	over atomic.Bool
+	lost bool // owned by linked, which is called by one goroutine at a time
+}
+
+func (t *linkTalk) linked(u *ui, up bool) {
+	switch {
+	case t.over.Load():
+	case !up:
+		t.lost = true
+		u.say("the link to the broker is lost; trying again")
+	case t.lost:
+		u.say("the link to the broker is back")
+	}
+}
+
+// within runs do with a client and a context that ends with --timeout.
+func (a *app) within(ctx context.Context, do func(context.Context, *client.Client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	return a.with(ctx, func(c *client.Client) error { return do(ctx, c) })
+}
+
+// deviceArg takes exactly one argument, a device's name.
+func deviceArg(_ *cobra.Command, args []string) error {
+	switch len(args) {
+	case 0:
+		return hinted(errors.New("which device?"), "perch devices lists them")
+	case 1:
+		return api.CheckName("device", args[0])
+	}
+	return fmt.Errorf("one device is enough; %q is one argument too many", args[1])
+}
+
+// completeDevice offers the names of devices to the shell.
+func (a *app) completeDevice(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	a.timeout = time.Second
+	var names []string
+	_ = a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
+		list, err := c.Devices(ctx)
+		for _, d := range list {
+			if strings.HasPrefix(d.Name, prefix) && api.CheckName("device", d.Name) == nil {
+				names = append(names, d.Name)
+			}
+		}
+		return err
+	})
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

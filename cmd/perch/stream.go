@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/client"
+)
+
+func (a *app) stream() *cobra.Command {
+	var (
+		want   picture
+		out    string
+		force  bool
+		count  uint32
+		fps    float64
+		span   time.Duration
+		keep   string
+		asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use:   "stream DEVICE -o DIR",
+		Short: "Take pictures one after the other",
+		Long: `Take pictures one after the other and write each to a file of its own in a folder.
+
+A file is named DEVICE-CAMERA-NUMBER.jpg, with the camera's own number of the picture. Should the device start anew, it counts
+anew, and names go on as DEVICE-CAMERA-r1-NUMBER.jpg. Without -n or --for it goes on until Ctrl-C.
+
+The end is a summary: how many, how many per second and how large; skipped are pictures that were left out because they came
+faster than asked for or than they could be taken; missing are those lost to an interruption; and how old they were on arrival.
+With --json the summary is one object on standard output.`,
+		Args:              deviceArg,
+		ValidArgsFunction: a.completeDevice,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case out == "":
+				return &usageError{errors.New("where should the pictures go? -o DIR")}
+			case keep != api.KeepNewest && keep != api.KeepAll:
+				return &usageError{fmt.Errorf("--keep %s: it must be newest or all", api.Text(keep))}
+			case fps < 0:
+				return &usageError{errors.New("--fps must be positive")}
+			}
+			folder, err := makeFolder(out, force)
+			if err != nil {
+				return err
+			}
+			defer folder.close()
+			s := &tally{device: args[0]}
+			put := func(p client.Picture) error { return folder.write(fileName(s.device, p, s.Restarts), p.Data) }
+			err = a.watch(cmd.Context(), s, span, client.StreamOptions{
+				Camera: want.camera, FPS: fps, Width: want.size.w, Height: want.size.h, Quality: want.quality,
+				KeepAll: keep == api.KeepAll, Count: count, Wait: want.wait,
+			}, put)
+			if s.Frames > 0 || err == nil {
+				a.say("%s", s)
+				if asJSON {
+					err = errors.Join(err, a.json(s.summary()))
+				}
+			}
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&out, "output", "o", "", "`DIR` for the files; it is made if it is missing")
+	f.Uint32VarP(&count, "count", "n", 0, "how many pictures (default without end)")
+	f.DurationVar(&span, "for", 0, "how long (default without end)")
+	f.Float64Var(&fps, "fps", 0, "pictures per second, at most (default the camera's own)")
+	f.StringVar(&keep, "keep", api.KeepNewest, "`newest` skips what there is no time for, all keeps as much as the device can hold")
+	f.BoolVarP(&force, "force", "f", false, "overwrite")
+	f.BoolVar(&asJSON, "json", false, "the summary for programs")
+	want.flags(f)
+	return cmd
+}
+
+var (
+	errSpanOver = errors.New("--for is over")
+	errNoFirst  = errors.New("no picture came in time")
+)
+
+// watch runs a stream until it is complete, span is over, or Ctrl-C ends one that has no other end.
+func (a *app) watch(ctx context.Context, s *tally, span time.Duration, o client.StreamOptions, put func(client.Picture) error) error {
+	return a.with(ctx, func(c *client.Client) error {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		first := time.AfterFunc(a.timeout+o.Wait, func() { cancel(errNoFirst) })
+		defer first.Stop()
+		if span > 0 {
+			defer time.AfterFunc(span, func() { cancel(errSpanOver) }).Stop()
+		}
+		for p, err := range c.Stream(ctx, s.device, o) {
+			switch {
+			case err == nil:
+				first.Stop()
+				if p.Gap != nil {
+					a.say("%s: %s", s.device, gapText(p.Gap))
+				}
+				s.add(p)
+				if err := put(p); err != nil {
+					return err
+				}
+				continue
+			case context.Cause(ctx) == errSpanOver:
+				return nil
+			case context.Cause(ctx) == errNoFirst:
+				return &client.Error{Kind: client.ErrTimeout, Text: fmt.Sprintf("no picture came within %s", a.timeout+o.Wait), Device: s.device}
+			case ctx.Err() != nil && o.Count == 0 && s.Frames > 0:
+				return nil // Ctrl-C is how it ends
+			}
+			return err
+		}
+		return nil
+	})
+}
+
+func gapText(g *client.Gap) string {
+	switch {
+	case g.Restarted:
+		return "the device has started anew and counts anew"
+	case g.Missing == 0:
+		return "interrupted; nothing is missing"
+	}
+	return fmt.Sprintf("interrupted; %d pictures are missing", g.Missing)
+}
+
+// tally counts what a stream brought.
+type tally struct {
+	device string
+
+	Frames, Skipped, Lost, Missing uint64
+	Gaps, Restarts                 int
+	bytes, smallest, largest       int64
+	first, last                    time.Time
+	ages                           []time.Duration // of pictures whose age is known
+	ageError                       time.Duration   // the largest
+}
+
+func (t *tally) add(p client.Picture) {
+	n := int64(len(p.Data))
+	if t.last = time.Now(); t.Frames == 0 {
+		t.first, t.smallest = t.last, n
+	} else { // what was skipped before the first is nobody's loss
+		t.Skipped += p.Skipped
+	}
+	t.Frames++
+	t.Lost += p.Lost
+	t.bytes += n
+	t.smallest, t.largest = min(t.smallest, n), max(t.largest, n)
+	if p.Gap != nil {
+		t.Gaps++
+		t.Missing += p.Gap.Missing
+		if p.Gap.Restarted {
+			t.Restarts++
+		}
+	}
+	if p.Age.Known {
+		t.ages = append(t.ages, p.Age.Age)
+		t.ageError = max(t.ageError, p.Age.Error)
+	}
+}
+
+// summary is the tally for programs.
+type summary struct {
+	Device   string  `json:"device"`
+	Frames   uint64  `json:"frames"`
+	Seconds  float64 `json:"seconds"` // from the first picture to the last
+	FPS      float64 `json:"fps"`
+	Bytes    int64   `json:"bytes"`
+	Skipped  uint64  `json:"skipped"`
+	Missing  uint64  `json:"missing"` // and Lost
+	Gaps     int     `json:"gaps"`
+	Restarts int     `json:"restarts"`
+	Age      *ages   `json:"age_ms,omitempty"`
+}
+
+// ages are in milliseconds.
+type ages struct {
+	Median float64 `json:"median"`
+	P99    float64 `json:"p99"`
+	Max    float64 `json:"max"`
+	Error  float64 `json:"error"` // ±
+}
+
+func (t *tally) summary() summary {
+	s := summary{
+		Device: t.device, Frames: t.Frames, Seconds: t.last.Sub(t.first).Seconds(), Bytes: t.bytes,
+		Skipped: t.Skipped, Missing: t.Missing + t.Lost, Gaps: t.Gaps, Restarts: t.Restarts,
+	}
+	if s.Seconds > 0 {
+		s.FPS = float64(t.Frames-1) / s.Seconds
+	}
+	if len(t.ages) > 0 {
+		slices.Sort(t.ages)
+		s.Age = &ages{ms(quantile(t.ages, 50)), ms(quantile(t.ages, 99)), ms(quantile(t.ages, 100)), ms(t.ageError)}
+	}
+	return s
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// quantile returns the least of sorted that percent of them do not exceed.
+func quantile(sorted []time.Duration, percent int) time.Duration {
+	return sorted[max(0, (len(sorted)*percent+99)/100-1)]
+}
+
+// String is the tally for a person.
+func (t *tally) String() string {
+	s := t.summary()
+	text := fmt.Sprintf("%d pictures in %.1f s, %.1f per second; %s, %s to %s each; skipped %d, missing %d",
+		s.Frames, s.Seconds, s.FPS, size(s.Bytes), size(t.smallest), size(t.largest), s.Skipped, s.Missing)
+	if s.Age != nil {
+		text += fmt.Sprintf("; age %.1f ms, 99 of 100 within %.1f ms, at most %.1f ms (± %.1f ms)", s.Age.Median, s.Age.P99, s.Age.Max, s.Age.Error)
+	}
+	return text
+}

@@ -1,0 +1,212 @@
+package main
+
+// This file is how perch talks. The rules:
+//
+//   - Data goes to standard output, and nothing else does.
+//   - Everything else goes to standard error, each line with "perch: " before it, in lower case and
+//     without a period at the end. What went wrong is one line, and what to do about it a hint below.
+//   - Text from the network never reaches a terminal unescaped (api.Text).
+//   - A picture is never written to a terminal as bytes.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/perchcam/perch/pkg/client"
+)
+
+// ui writes to a person and to the next program.
+type ui struct {
+	stdout, stderr io.Writer
+	quiet          bool
+}
+
+// say tells a person something.
+func (u *ui) say(format string, args ...any) {
+	if !u.quiet {
+		fmt.Fprintf(u.stderr, "perch: "+format+"\n", args...)
+	}
+}
+
+// json writes an answer for a program.
+func (u *ui) json(v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = u.stdout.Write(append(b, '\n'))
+	return err
+}
+
+// jsonLine writes one of several answers for a program.
+func (u *ui) jsonLine(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = u.stdout.Write(append(b, '\n'))
+	return err
+}
+
+// usageError is a mistake in what was typed.
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() error { return e.error }
+
+// hintedError is an error with advice.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e *hintedError) Unwrap() error { return e.error }
+
+func hinted(err error, hint string) error { return &hintedError{err, hint} }
+
+// errInterrupted is how a command ends that Ctrl-C has ended.
+var errInterrupted = errors.New("interrupted")
+
+// Exit codes, as the help text has them.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNoDevice    = 3
+	exitTimeout     = 4
+	exitUnreachable = 5
+	exitRefused     = 6
+	exitInterrupted = 130
+)
+
+// report tells a person of an error and returns the exit code.
+func (u *ui) report(ctx context.Context, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	code, hint := judge(err)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		code, hint, err = exitInterrupted, "", errInterrupted
+	}
+	if e, ok := errors.AsType[*hintedError](err); ok {
+		hint = e.hint
+	}
+	fmt.Fprintf(u.stderr, "perch: %v\n", err)
+	if hint != "" {
+		fmt.Fprintf(u.stderr, "perch: hint: %s\n", hint)
+	}
+	return code
+}
+
+// judge returns an error's exit code, and advice where there is any.
+func judge(err error) (code int, hint string) {
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return exitUsage, "see perch --help"
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return exitFailed, "--force overwrites"
+	}
+	e, ok := errors.AsType[*client.Error](err)
+	if !ok {
+		return exitFailed, ""
+	}
+	switch e.Kind {
+	case client.ErrUnreachable:
+		return exitUnreachable, "is perch-broker running there? --broker or PERCH_BROKER says where to look"
+	case client.ErrRefused:
+		return exitRefused, ""
+	case client.ErrNoDevice:
+		return exitNoDevice, known(e.Device, e.Known)
+	case client.ErrAway:
+		return exitNoDevice, "it may come back by itself: --wait 1m waits for it"
+	case client.ErrTimeout:
+		return exitTimeout, "--timeout 30s waits longer"
+	case client.ErrInvalid:
+		return exitUsage, ""
+	}
+	return exitFailed, ""
+}
+
+// known says which devices there are instead, the most alike first.
+func known(asked string, names []string) string {
+	if len(names) == 0 {
+		return "no device is connected to the broker"
+	}
+	best, distance := "", len(asked)/2+1
+	for _, name := range names {
+		if d := apart(asked, name); d < distance {
+			best, distance = name, d
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("did you mean %s?", best)
+	}
+	const few = 8
+	if len(names) > few {
+		return fmt.Sprintf("there are %d devices: perch devices lists them", len(names))
+	}
+	return "there is: " + strings.Join(names, ", ")
+}
+
+// apart is the edit distance of two names: characters to insert, delete or replace.
+func apart(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// size writes a number of bytes for a person.
+func size(n int64) string {
+	const kB = 1000
+	v, units := float64(n), []string{"B", "kB", "MB", "GB", "TB"}
+	for v >= kB && len(units) > 1 {
+		v, units = v/kB, units[1:]
+	}
+	if n < kB {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", v, units[0])
+}
+
+// ago writes a time span with one unit, such as 3m or 2d.
+func ago(d time.Duration) string {
+	switch d = max(d, 0); {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// terminal reports whether w is a terminal.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
