@@ -1,0 +1,149 @@
+// Command perch-agent makes a Raspberry Pi's cameras and sensors available through a broker. It is configured by its
+// environment and listens on no port.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/perchcam/perch/internal/agent"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+	exitConfig = 78 // EX_CONFIG of sysexits.h: the unit does not start it again
+)
+
+const usage = `perch-agent makes this machine's cameras and sensors available through a broker.
+
+Usage:
+  perch-agent            run, until SIGTERM or SIGINT
+  perch-agent --version
+  perch-agent --help
+
+It is configured by its environment; as a service, by %s:
+
+%s
+Exit codes:
+   0  it was told to stop and did
+   1  it could not go on
+   2  an argument was wrong
+  78  a setting is wrong, and starting again cannot mend it
+`
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout io.Writer, stderr *os.File) int {
+	switch {
+	case len(args) == 0:
+		return serve(stderr)
+	case len(args) == 1 && (args[0] == "--version" || args[0] == "-version"):
+		fmt.Fprintln(stdout, "perch-agent", version())
+		return exitOK
+	case len(args) == 1 && (args[0] == "--help" || args[0] == "-help" || args[0] == "-h"):
+		fmt.Fprintf(stdout, usage, agent.File, variables())
+		return exitOK
+	}
+	fmt.Fprintf(stderr, "perch-agent: unknown argument %q\nTry perch-agent --help.\n", args[0])
+	return exitUsage
+}
+
+// variables is the table of settings in the help.
+func variables() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, v := range agent.Vars() {
+		text := v.Desc
+		if v.Default != "" {
+			text += " Default: " + v.Default + "."
+		}
+		for i, part := range wrap(text, 80) {
+			if i > 0 {
+				v.Name = ""
+			}
+			fmt.Fprintf(w, "  %s\t%s\n", v.Name, part)
+		}
+	}
+	_ = w.Flush()
+	return b.String()
+}
+
+// wrap breaks text into lines of at most width characters.
+func wrap(text string, width int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}
+
+func serve(stderr *os.File) int {
+	// A camera's pictures are large and short-lived: with the default of 100 the heap of an idle agent would be twice what it
+	// needs. GOGC overrides it, as usual.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+	cfg, err := agent.Load()
+	if err != nil {
+		return wrong(stderr, err)
+	}
+	a, err := agent.New(agent.Options{Config: cfg, Version: version(), Log: agent.NewLogger(stderr, slog.Level(cfg.LogLevel))})
+	if err != nil {
+		return wrong(stderr, err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
+	if err := a.Run(ctx); err != nil {
+		fmt.Fprintf(stderr, "perch-agent: %v\n", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+// wrong lists what is wrong with the configuration.
+func wrong(stderr io.Writer, err error) int {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(stderr, "perch-agent: %s\n", line)
+	}
+	return exitConfig
+}
+
+// version is the module's, or the commit's it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	revision, dirty := "unknown", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			revision = s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+dirty"
+		}
+	}
+	return "devel-" + revision + dirty
+}

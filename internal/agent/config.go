@@ -1,0 +1,328 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
+
+	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/camera"
+	"github.com/perchcam/perch/pkg/link"
+	"github.com/perchcam/perch/pkg/wire"
+)
+
+// File is where a package's user sets the variables.
+const File = "/etc/default/perch-agent"
+
+// Config is the agent's configuration: one variable PERCH_… for each field, read by Load.
+//
+// The tags are the one description of it. envconfig reads default and split_words; desc, unit, example and otherwise (what holds
+// where there is no fixed default) are for Vars, from which the file in the package, the manual page and the tables are made. The
+// tag envconfig must not be used: with it the library takes the variable without its prefix as well.
+type Config struct {
+	Broker      Brokers      `example:"tls://broker.example.org:7878" desc:"Where the broker is: tls://HOST:PORT, tcp://…, wss://… or ws://…; several with commas, in the order to try them. Needed."`
+	Device      string       `otherwise:"the host name" example:"hen-house" desc:"The name this Pi answers to: a-z, 0-9, dot, underscore and hyphen, at most 63 of them. A host name that images come with (raspberrypi) gets a part of the machine's id."`
+	Cameras     Cameras      `default:"auto" example:"yard=v4l2:/dev/video0,width=1280,height=720;test=pattern" desc:"Its cameras, as NAME=KIND:ADDRESS,KEY=VALUE,…;… with KIND one of v4l2, rpicam, replay, pattern. auto is every camera that is found."`
+	Tags        Tags         `example:"site=farm,row=3" desc:"What a laptop may select it by, as KEY=VALUE,…"`
+	LogLevel    Level        `split_words:"true" default:"info" example:"debug" desc:"What is logged: debug, info, warn or error."`
+	Resume      link.Resume  `default:"auto" example:"off" desc:"Whether a session outlives its links: auto, which does without where a broker refuses it; require; or off."`
+	Retain      Size         `default:"16MiB" unit:"bytes, or KiB, MiB" example:"4MiB" desc:"How much that was sent and not yet acknowledged is kept for a resumption, at most."`
+	SessionTime Span         `split_words:"true" default:"2m" unit:"time: 90s, 2m" example:"10m" desc:"How long a session may be without a link before it is given up."`
+	Dialect     wire.Dialect `default:"rsocket-broker" example:"plain" desc:"What the broker speaks: rsocket-broker, as Perch's own does, or plain."`
+}
+
+const prefix = "PERCH"
+
+// Load reads the environment. An empty variable counts as one that is not set, and is removed. The error lists everything that is
+// wrong, each line with its variable's name.
+func Load() (Config, error) {
+	var cfg Config
+	vars := Vars()
+	errs := unknown(vars)
+	unread := map[string]bool{}
+	fields := reflect.ValueOf(&cfg).Elem()
+	for i, v := range vars {
+		if err := load(fields.Field(i), fields.Type().Field(i)); err != nil {
+			unread[v.Name] = true
+			errs = append(errs, of(v.Name, err))
+		}
+	}
+	for _, m := range cfg.check() {
+		if !unread[m.name] {
+			errs = append(errs, of(m.name, m.err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return Config{}, err
+	}
+	return cfg, nil
+}
+
+// of puts a variable's name before every line of what is wrong with it.
+func of(name string, err error) error {
+	var errs []error
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		errs = append(errs, fmt.Errorf("%s: %s", name, line))
+	}
+	return errors.Join(errs...)
+}
+
+// load reads one field. envconfig stops at the first value it cannot read, so it is given one field at a time.
+func load(field reflect.Value, f reflect.StructField) error {
+	one := reflect.New(reflect.StructOf([]reflect.StructField{{Name: f.Name, Type: f.Type, Tag: f.Tag}}))
+	err := envconfig.Process(prefix, one.Interface())
+	field.Set(one.Elem().Field(0))
+	if e, ok := errors.AsType[*envconfig.ParseError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// unknown removes empty variables, and complains about those that nobody reads: most are typing errors.
+func unknown(vars []Var) (errs []error) {
+	known := map[string]bool{}
+	for _, v := range vars {
+		known[v.Name] = true
+	}
+	env := os.Environ()
+	slices.Sort(env)
+	for _, line := range env {
+		name, value, _ := strings.Cut(line, "=")
+		switch {
+		case !strings.HasPrefix(name, prefix+"_"):
+		case !known[name]:
+			errs = append(errs, fmt.Errorf("%s: there is no such variable%s", api.Text(name), like(name, known)))
+		case value == "":
+			_ = os.Unsetenv(name)
+		}
+	}
+	return errs
+}
+
+// like proposes the variable that was meant.
+func like(name string, known map[string]bool) string {
+	best, distance := "", 4
+	for other := range known {
+		if d := edits(name, other); d < distance || d == distance && other < best {
+			best, distance = other, d
+		}
+	}
+	if best == "" {
+		return "; perch-agent --help lists them"
+	}
+	return "; is it " + best + "?"
+}
+
+// edits is how many letters must be put in, left out or replaced to make b of a.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			d := diagonal
+			if a[i] != b[j] {
+				d = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], d
+		}
+	}
+	return row[len(b)]
+}
+
+// Check says what is wrong with the configuration, all of it, each line with its variable's name.
+func (c Config) Check() error {
+	var errs []error
+	for _, m := range c.check() {
+		errs = append(errs, of(m.name, m.err))
+	}
+	return errors.Join(errs...)
+}
+
+type mistake struct {
+	name string // of the variable
+	err  error
+}
+
+func (c Config) check() (list []mistake) {
+	wrong := func(name string, err error) {
+		if err != nil {
+			list = append(list, mistake{prefix + "_" + name, err})
+		}
+	}
+	if len(c.Broker) == 0 {
+		wrong("BROKER", fmt.Errorf("it is not set: put the broker's address into %s, such as %s_BROKER=tls://broker.example.org:7878, then run: systemctl restart perch-agent", File, prefix))
+	}
+	if c.Device != "" {
+		wrong("DEVICE", api.CheckName("device", c.Device))
+	}
+	wrong("RETAIN", bounds(int64(c.Retain), 64<<10, 1<<30, func(n int64) string { return Size(n).String() }))
+	wrong("SESSION_TIME", bounds(int64(c.SessionTime), int64(time.Second), int64(24*time.Hour), func(n int64) string { return time.Duration(n).String() }))
+	if c.Dialect != wire.RSocketBroker && c.Dialect != wire.Plain {
+		wrong("DIALECT", fmt.Errorf("the agent does not speak %s; it speaks rsocket-broker and plain", c.Dialect))
+	}
+	return list
+}
+
+func bounds(n, low, top int64, text func(int64) string) error {
+	if n < low || n > top {
+		return fmt.Errorf("%s is out of bounds: it may be %s to %s", text(n), text(low), text(top))
+	}
+	return nil
+}
+
+// Var is one variable.
+type Var struct {
+	Name    string // with its prefix
+	Default string // "" where there is none
+	Unit    string // "" where it has none
+	Example string
+	Desc    string
+}
+
+// Vars lists the variables in the order of Config.
+func Vars() []Var {
+	t := reflect.TypeFor[Config]()
+	vars := make([]Var, 0, t.NumField())
+	for i := range t.NumField() {
+		f := t.Field(i)
+		v := Var{
+			Name: prefix + "_" + upper(f.Name), Default: f.Tag.Get("default"),
+			Unit: f.Tag.Get("unit"), Example: f.Tag.Get("example"), Desc: f.Tag.Get("desc"),
+		}
+		if v.Default == "" {
+			v.Default = f.Tag.Get("otherwise")
+		}
+		vars = append(vars, v)
+	}
+	return vars
+}
+
+// upper makes SESSION_TIME of SessionTime, as envconfig's split_words does.
+func upper(name string) string {
+	var b strings.Builder
+	for i, c := range name {
+		if i > 0 && 'A' <= c && c <= 'Z' {
+			b.WriteByte('_')
+		}
+		b.WriteRune(c)
+	}
+	return strings.ToUpper(b.String())
+}
+
+// Brokers is a list of addresses.
+type Brokers []link.URL
+
+// Decode implements envconfig.Decoder.
+func (b *Brokers) Decode(s string) (err error) {
+	*b, err = link.ParseURLs(s)
+	return err
+}
+
+// Cameras is a list of cameras.
+type Cameras []camera.Spec
+
+// Decode implements envconfig.Decoder.
+func (c *Cameras) Decode(s string) (err error) {
+	*c, err = camera.ParseSpecs(s)
+	return err
+}
+
+// Tags is what a device may be selected by.
+type Tags []wire.Tag
+
+// Decode implements envconfig.Decoder.
+func (t *Tags) Decode(s string) error {
+	var errs []error
+	for part := range strings.SplitSeq(s, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		key, value, _ := strings.Cut(part, "=")
+		tag := wire.Tag{Key: strings.TrimSpace(key), Value: strings.TrimSpace(value)}
+		if err := t.check(tag); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		*t = append(*t, tag)
+	}
+	return errors.Join(errs...)
+}
+
+func (t *Tags) check(tag wire.Tag) error {
+	switch tag.Key {
+	case wire.KeyDevice, "service", wire.ParamWait, wire.ParamShare, "sticky", "e", "m":
+		return fmt.Errorf("the tag %s has a meaning of its own; take another key", tag.Key)
+	}
+	if strings.HasPrefix(tag.Key, "io.rsocket.broker.") {
+		return fmt.Errorf("the tag %s is the broker's own; take another key", tag.Key)
+	}
+	if _, err := wire.MakeTags(tag); err != nil {
+		return fmt.Errorf("%q is no tag, write KEY=VALUE, each of 1 to 127 bytes: %w", tag.Key+"="+tag.Value, err)
+	}
+	if slices.ContainsFunc(*t, func(other wire.Tag) bool { return other.Key == tag.Key }) {
+		return fmt.Errorf("the tag %s is given twice", tag.Key)
+	}
+	return nil
+}
+
+// Level is what is logged.
+type Level slog.Level
+
+// Decode implements envconfig.Decoder.
+func (l *Level) Decode(s string) error {
+	if err := (*slog.Level)(l).UnmarshalText([]byte(s)); err != nil {
+		return fmt.Errorf("%q is not one of debug, info, warn, error", s)
+	}
+	return nil
+}
+
+// Size is a number of bytes.
+type Size int64
+
+// Decode implements envconfig.Decoder.
+func (z *Size) Decode(s string) error {
+	digits := strings.TrimRight(s, "BIKMGbikmg ")
+	unit := strings.TrimSuffix(strings.ToLower(strings.TrimSpace(s[len(digits):])), "b")
+	shift, ok := map[string]uint{"": 0, "k": 10, "ki": 10, "m": 20, "mi": 20, "g": 30, "gi": 30}[unit]
+	n, err := strconv.ParseInt(digits, 10, 33)
+	if err != nil || !ok || n < 0 {
+		return fmt.Errorf("%q is no size: write a number of bytes, or one such as 512KiB or 16MiB", s)
+	}
+	*z = Size(n << shift)
+	return nil
+}
+
+// String writes it as Decode reads it.
+func (z Size) String() string {
+	for i, unit := range []string{"GiB", "MiB", "KiB"} {
+		if shift := 30 - 10*i; z > 0 && z&(1<<shift-1) == 0 {
+			return strconv.FormatInt(int64(z>>shift), 10) + unit
+		}
+	}
+	return strconv.FormatInt(int64(z), 10)
+}
+
+// Span is a time.
+type Span time.Duration
+
+// Decode implements envconfig.Decoder.
+func (d *Span) Decode(s string) error {
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("%q is no time: write one such as 90s, 2m or 1h30m", s)
+	}
+	*d = Span(v)
+	return nil
+}

@@ -1,0 +1,212 @@
+// Package service answers the requests of laptops: it is where routes and cameras meet, and knows nothing of links or brokers.
+//
+// A Service is a peer.Handler. A request names its route in its metadata (wire.ParseRequest) and its options in its data
+// (api.Parse); the route table says which function answers it. One file per route:
+//
+//	snapshot.go   camera.snapshot     one picture, newer than the request
+//	stream.go     camera.stream       pictures at the requester's pace
+//	list.go       camera.list         what the cameras can do and do
+//	info.go       agent.info          who answers
+//	clock.go      agent.clock         what the device's clocks say
+//
+// What it promises: a picture is chosen only when it may leave, so nothing old is sent; a request that makes no sense is answered
+// with INVALID and a sentence, one that came to a camera in trouble with REJECTED, which says that trying again is safe.
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/camera"
+	"github.com/perchcam/perch/pkg/peer"
+	"github.com/perchcam/perch/pkg/wire"
+)
+
+// Config is what a Service serves.
+type Config struct {
+	Cameras []*camera.Hub   // the first is what a request without a name means
+	Info    func() api.Info // all but the clocks
+	Boot    string          // of this run: sequence numbers begin anew with it
+	Synced  func() bool     // whether the wall clock follows a time source
+	Keep    int             // bytes that one keep=all stream may queue
+}
+
+// Service answers requests.
+type Service struct {
+	cfg       Config
+	responses map[string]response
+	streams   map[string]stream
+}
+
+type (
+	response func(ctx context.Context, options []byte) (peer.Payload, error)
+	stream   func(ctx context.Context, options []byte) iter.Seq2[peer.Payload, error]
+)
+
+var _ peer.Handler = (*Service)(nil)
+
+// New returns a Service. It starts nothing.
+func New(cfg Config) (*Service, error) {
+	if cfg.Info == nil || cfg.Synced == nil || cfg.Boot == "" || cfg.Keep <= 0 {
+		return nil, errors.New("service: Info, Synced, Boot and Keep are needed")
+	}
+	s := &Service{cfg: cfg}
+	s.responses = map[string]response{
+		api.RouteSnapshot: s.snapshot,
+		api.RouteCameras:  s.list,
+		api.RouteInfo:     s.info,
+		api.RouteClock:    s.clock,
+	}
+	s.streams = map[string]stream{
+		api.RouteStream: s.stream,
+	}
+	return s, nil
+}
+
+// Routes returns the routes that are answered, sorted.
+func (s *Service) Routes() []string {
+	return slices.Sorted(func(yield func(string) bool) {
+		for r := range maps.Keys(s.responses) {
+			if !yield(r) {
+				return
+			}
+		}
+		for r := range maps.Keys(s.streams) {
+			if !yield(r) {
+				return
+			}
+		}
+	})
+}
+
+// RequestResponse implements peer.Handler.
+func (s *Service) RequestResponse(ctx context.Context, req peer.Payload) (peer.Payload, error) {
+	route, err := routeOf(req)
+	if err != nil {
+		return peer.Payload{}, err
+	}
+	answer, ok := s.responses[route]
+	if !ok {
+		return peer.Payload{}, s.wrong(route, "a response")
+	}
+	return answer(ctx, req.Data)
+}
+
+// RequestStream implements peer.Handler.
+func (s *Service) RequestStream(ctx context.Context, req peer.Payload) iter.Seq2[peer.Payload, error] {
+	route, err := routeOf(req)
+	if err != nil {
+		return peer.Fail(err)
+	}
+	answer, ok := s.streams[route]
+	if !ok {
+		return peer.Fail(s.wrong(route, "a stream"))
+	}
+	return answer(ctx, req.Data)
+}
+
+// RequestChannel implements peer.Handler. No route is answered by a channel.
+func (s *Service) RequestChannel(_ context.Context, first peer.Payload, _ iter.Seq2[peer.Payload, error]) iter.Seq2[peer.Payload, error] {
+	route, err := routeOf(first)
+	if err != nil {
+		return peer.Fail(err)
+	}
+	return peer.Fail(s.wrong(route, "a channel"))
+}
+
+// FireAndForget implements peer.Handler. No route takes one, and there is nobody to tell.
+func (s *Service) FireAndForget(context.Context, peer.Payload) {}
+
+// MetadataPush implements peer.Handler. Brokers push what is of interest to their own kind; nothing needs an answer.
+func (s *Service) MetadataPush(context.Context, []byte) {}
+
+func routeOf(req peer.Payload) (string, error) {
+	target, err := wire.ParseRequest(req.Metadata)
+	switch {
+	case err != nil:
+		return "", invalid(err)
+	case len(target.Route) == 0:
+		return "", peer.Errorf(peer.CodeInvalid, "the request names no route: it needs routing metadata, such as %q", api.RouteSnapshot)
+	}
+	return string(target.Route), nil
+}
+
+// wrong says why a route is not answered in the way asked for.
+func (s *Service) wrong(route, asked string) error {
+	way := ""
+	switch {
+	case s.responses[route] != nil:
+		way = "a response"
+	case s.streams[route] != nil:
+		way = "a stream"
+	default:
+		return peer.Errorf(peer.CodeInvalid, "route %q is not known here; these are: %s", clip(route), strings.Join(s.Routes(), ", "))
+	}
+	return peer.Errorf(peer.CodeInvalid, "route %q is answered by %s and was asked for as %s", route, way, asked)
+}
+
+func clip(s string) string { return s[:min(len(s), 64)] }
+
+// camera finds a camera by its name; "" is the first.
+func (s *Service) camera(name string) (*camera.Hub, error) {
+	if len(s.cfg.Cameras) == 0 {
+		return nil, peer.Errorf(peer.CodeRejected, "this device has no camera")
+	}
+	if name == "" {
+		return s.cfg.Cameras[0], nil
+	}
+	var names []string
+	for _, h := range s.cfg.Cameras {
+		if h.Name() == name {
+			return h, nil
+		}
+		names = append(names, h.Name())
+	}
+	return nil, peer.Errorf(peer.CodeInvalid, "camera %q is not known here; these are: %s", clip(name), strings.Join(names, ", "))
+}
+
+func invalid(err error) error { return peer.Errorf(peer.CodeInvalid, "%v", err) }
+
+// trouble gives an error of a camera its code.
+func trouble(err error) error {
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, peer.ErrCanceled), errors.Is(err, peer.ErrClosed):
+		return err
+	case errors.Is(err, camera.ErrUnsupported):
+		return invalid(err)
+	case errors.Is(err, camera.ErrAbsent), errors.Is(err, camera.ErrBusy), errors.Is(err, camera.ErrDenied), errors.Is(err, camera.ErrStalled),
+		errors.Is(err, camera.ErrTooMany), errors.Is(err, camera.ErrClosed):
+		return peer.Errorf(peer.CodeRejected, "%v", err)
+	}
+	return err
+}
+
+// answer is a payload of JSON.
+func answer(v any) (peer.Payload, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return peer.Payload{}, fmt.Errorf("cannot write the answer: %w", err)
+	}
+	return peer.Payload{Data: data}, nil
+}
+
+// picture is a payload of a picture: the image as data, and what it is as metadata.
+func (s *Service) picture(p camera.Picture, lost uint64) (peer.Payload, error) {
+	h := api.FrameHeader{
+		Camera: p.Camera, Boot: s.cfg.Boot, Seq: p.Seq, At: p.At.UTC(), MonoNS: int64(p.Mono), Synced: s.cfg.Synced(),
+		Width: p.Width, Height: p.Height, Format: api.FormatJPEG, Skipped: p.Skipped, Lost: lost,
+		Settled: p.Settled != nil && *p.Settled,
+	}
+	if p.Format == camera.H264 {
+		h.Format = api.FormatH264
+	}
+	md, err := h.Metadata()
+	return peer.Payload{Metadata: md, Data: p.Data}, err
+}
