@@ -311,18 +311,25 @@ func (c *Conn) request(s *Stream, f Frame, crowded bool) {
 	}
 	owner := c.recv.Request(s, f)
 	c.mu.Lock()
-	over := c.err
-	switch {
-	case owner == nil:
+	over, left := c.err, s.early
+	s.early = 0
+	if s.owner = owner; owner == nil {
 		s.gone = true
-	case !s.gone:
-		if s.owner = owner; over == nil {
-			c.enter(s)
-		}
 	}
+	gone := s.gone
+	if !gone && over == nil {
+		c.enter(s)
+	}
+	awake := c.awake()
 	c.mu.Unlock()
-	if owner != nil && over != nil {
+	if owner != nil && left > 0 {
+		owner.Left(left)
+	}
+	if !gone && over != nil {
 		owner.Ended(over)
+	}
+	for _, s := range awake {
+		s.owner.Writable()
 	}
 }
 

@@ -21,6 +21,7 @@ type batch struct {
 // sent is what one stream has in a batch.
 type sent struct {
 	s      *Stream
+	owner  Owner
 	frames int
 	marked int
 }
@@ -227,14 +228,18 @@ func (c *Conn) written(l *link, w *batch, err error) bool {
 		c.lose(l, err)
 	}
 	c.mu.Lock()
-	for _, e := range w.of {
+	for i := range w.of {
+		e := &w.of[i]
 		e.s.batched -= e.frames
+		if e.owner = e.s.owner; e.owner == nil { // Receiver.Request has not returned yet; see Conn.request
+			e.s.early += e.marked
+		}
 	}
 	awake := c.awake()
 	c.mu.Unlock()
 	for _, e := range w.of {
-		if e.marked > 0 {
-			e.s.owner.Left(e.marked)
+		if e.marked > 0 && e.owner != nil {
+			e.owner.Left(e.marked)
 		}
 	}
 	for _, s := range awake {
@@ -264,7 +269,7 @@ func (c *Conn) awake() (list []*Stream) {
 		switch {
 		case !s.asked:
 			s.waiting = false
-		case s.writable():
+		case s.owner != nil && s.writable():
 			s.asked, s.waiting = false, false
 			list = append(list, s)
 		default:

@@ -19,10 +19,11 @@ type Owner interface {
 
 // Stream is one stream's place in a session: its id, and what it has waiting to leave.
 type Stream struct {
-	c     *Conn
-	owner Owner
+	c *Conn
 
 	// Conn.mu guards the following.
+	owner   Owner  // nil while Receiver.Request has not returned it
+	early   int    // what Left owes it then
 	id      uint32 // 0: its first frame has not left
 	out     fifo[outgoing]
 	bytes   int   // in out, not yet given to a link
