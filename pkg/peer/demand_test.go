@@ -27,8 +27,8 @@ func against(t *testing.T, cfg peer.Config, opts session.Options) (*peer.Peer, p
 	end := newRawEnd()
 	t.Cleanup(func() {
 		p.Wait()
-		if s := p.Stats(); s.Requests != 0 || s.Buffered != 0 || s.Held != 0 {
-			t.Errorf("left over: %+v", s)
+		if !empty(p) {
+			t.Errorf("left over: %+v", p.Stats())
 		}
 	})
 	c, _, n := sessiontest.Pair(t, session.ClientConfig{Options: opts, Setup: session.Setup{Resume: true}}, p, end)

@@ -47,8 +47,8 @@ func newPair(t testing.TB, cfg peer.Config, opts session.Options) *pair {
 		p.client.Wait()
 		p.server.Wait()
 		for side, end := range map[string]*peer.Peer{"client": p.client, "server": p.server} {
-			if s := end.Stats(); s.Requests != 0 || s.Buffered != 0 || s.Held != 0 {
-				t.Errorf("left over at the %s: %+v", side, s)
+			if !empty(end) {
+				t.Errorf("left over at the %s: %+v", side, end.Stats())
 			}
 		}
 	})
