@@ -411,6 +411,12 @@ func (st stage) run(t *testing.T) (faults []string) {
 		}
 		asked, giveUp := context.WithTimeout(ctx, 10*time.Minute) // of fake time: then it hangs
 		h.laptop(asked, r, md, st.talk)
+		if asked.Err() != nil {
+			h.fault("hung: the laptop's session %+v", c.Stats())
+			if device != nil {
+				h.fault("hung: the device's session %+v", device.Stats())
+			}
+		}
 		giveUp()
 		time.Sleep(30 * time.Second) // what was not asked for an answer arrives too
 		cancel()

@@ -132,6 +132,9 @@ func (c *Conn) gather(w *batch) bool {
 		} else {
 			s.listed = false
 		}
+		if !s.inside && (s.demand > 0 || s.refuse) { // they waited for this border of an element
+			s.signal()
+		}
 	}
 	return len(w.frames) > 0
 }
