@@ -8,7 +8,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"testing/fstest"
 	"testing/synctest"
 	"time"
 )
@@ -92,55 +91,4 @@ func TestGreetEndsWithItsContext(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
-}
-
-func TestQMPSkipsEventsAndReportsErrors(t *testing.T) {
-	host, port := net.Pipe()
-	defer host.Close()
-	go func() {
-		fmt.Fprintln(port, `{"QMP":{"version":{},"capabilities":[]}}`)
-		in := bufio.NewScanner(port)
-		for in.Scan() {
-			switch {
-			case strings.Contains(in.Text(), "qmp_capabilities"):
-				fmt.Fprintln(port, `{"return":{}}`)
-			case strings.Contains(in.Text(), `"name":"nic"`):
-				fmt.Fprintln(port, `{"event":"NIC_RX_FILTER_CHANGED","data":{}}`)
-				fmt.Fprintln(port, `{"return":{"ok":1}}`)
-			default:
-				fmt.Fprintln(port, `{"error":{"class":"CommandNotFound","desc":"no such command"}}`)
-			}
-		}
-	}()
-	q := newQMP(host)
-	if got, err := q.execute(t.Context(), "set_link", map[string]any{"name": "nic", "up": false}); err != nil || string(got) != `{"ok":1}` {
-		t.Errorf("got %s, %v", got, err)
-	}
-	if _, err := q.execute(t.Context(), "fly", nil); err == nil || !strings.Contains(err.Error(), "no such command") {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestHashNamesWhatTheImageIsMadeFrom(t *testing.T) {
-	dir := fstest.MapFS{
-		"image.sh":           {Data: []byte("a")},
-		"guest/init/main.go": {Data: []byte("b")},
-		"machine.go":         {Data: []byte("c")},
-	}
-	hash := func() string {
-		sum, err := hashScripts(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return sum
-	}
-	first := hash()
-	dir["machine.go"].Data = []byte("changed")
-	if hash() != first {
-		t.Error("a file that is not in the image changes its name")
-	}
-	dir["guest/init/main.go"].Data = []byte("changed")
-	if hash() == first {
-		t.Error("a changed guest program keeps the image's name")
-	}
 }

@@ -14,14 +14,14 @@ import (
 	"syscall"
 )
 
-// Image is a built guest: a directory with vmlinuz, initrd.gz and root.img.
+// Image is a built guest: a directory with vmlinuz, initrd.gz, root.img and the state of a machine that has just booted them.
 type Image struct {
 	Dir string
 }
 
-// Build returns the image that belongs to the scripts in root/e2e/vpi and to Debian's present arm64 kernel. It is made
-// at most once for each pair of these (about a minute and a half on two cores, most of it not downloads) and kept in
-// root/build/vpi; an older one is removed. What the script prints goes to log.
+// Build returns the image that belongs to the scripts in root/e2e/vpi, to Debian's present arm64 kernel and to this machine's
+// QEMU. It is made at most once for each such set (about two minutes on two cores) and kept in root/build/vpi; an older one is
+// removed. What the script prints goes to log.
 func Build(ctx context.Context, root string, log io.Writer) (Image, error) {
 	base := filepath.Join(root, "build", "vpi")
 	if err := os.MkdirAll(base, 0o755); err != nil {
@@ -40,7 +40,11 @@ func Build(ctx context.Context, root string, log io.Writer) (Image, error) {
 		return Image{}, fmt.Errorf("cannot find Debian's arm64 kernel: %w%s", err, stderrOf(err))
 	}
 	version := strings.TrimSpace(string(kernel))
-	sum, err := hashScripts(os.DirFS(scripts))
+	emulator, err := exec.CommandContext(ctx, qemu, "--version").Output()
+	if err != nil {
+		return Image{}, fmt.Errorf("cannot ask QEMU for its version: %w", err)
+	}
+	sum, err := hashSources(os.DirFS(scripts), emulator)
 	if err != nil {
 		return Image{}, err
 	}
@@ -58,6 +62,9 @@ func Build(ctx context.Context, root string, log io.Writer) (Image, error) {
 	if err := cmd.Run(); err != nil {
 		return Image{}, fmt.Errorf("cannot build the virtual Pi's image: %w", err)
 	}
+	if err := snapshot(ctx, Image{Dir: made}); err != nil {
+		return Image{}, fmt.Errorf("the new virtual Pi does not boot: %w", err)
+	}
 	old, err := filepath.Glob(filepath.Join(base, "image-*"))
 	if err != nil {
 		return Image{}, err
@@ -74,11 +81,12 @@ func Build(ctx context.Context, root string, log io.Writer) (Image, error) {
 
 func (i Image) file(name string) string { return filepath.Join(i.Dir, name) }
 
-// hashScripts names the content of everything the image is made from: the scripts and the guest's programs.
-func hashScripts(dir fs.FS) (string, error) {
+// hashSources names everything the image and its snapshot are made from: the scripts, the guest's programs, the machine, QEMU.
+func hashSources(dir fs.FS, emulator []byte) (string, error) {
 	h := sha256.New()
+	h.Write(emulator)
 	err := fs.WalkDir(dir, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || (!strings.HasSuffix(path, ".sh") && !strings.HasPrefix(path, "guest/")) {
+		if err != nil || d.IsDir() || (!strings.HasSuffix(path, ".sh") && !strings.HasPrefix(path, "guest/") && path != "machine.go") {
 			return err
 		}
 		text, err := fs.ReadFile(dir, path)

@@ -1,8 +1,8 @@
 // Package vpi runs a virtual Raspberry Pi: an arm64 Debian guest with systemd in QEMU, by software emulation, so that
 // the agent's .deb is tested as a Pi meets it (dpkg, udev, its own user, the sandbox, a power cut) on any build machine.
 //
-// Order of calls: Build gives an Image (made once, then cached below build/vpi); Boot starts a Machine from it and returns
-// when the guest carries out commands; Run runs a script in the guest; Reset cuts the power; Close ends QEMU.
+// Order of calls: Build gives an Image (made once, then cached below build/vpi); Boot gives a Machine that has just booted it;
+// Run runs a script in the guest; Reset cuts the power; Close ends QEMU.
 // The image itself is never written: each Machine has its own overlay, gone after Close.
 //
 // In the guest, Share() is mounted at /host, the host's loopback is 10.0.2.2, and these modules are there to be loaded:
