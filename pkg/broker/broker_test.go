@@ -152,15 +152,25 @@ func (e *end) leave() error {
 // connect makes a client; what it says is s. It returns once it has been heard.
 func (h *house) connect(s wire.Setup, resume bool, handler peer.Handler) *end {
 	h.t.Helper()
+	return h.dialAs(composed(s, resume), handler)
+}
+
+func composed(s wire.Setup, resume bool) session.Setup {
 	md, err := s.Append(nil)
 	if err != nil {
-		h.t.Fatal(err)
+		panic(err)
 	}
-	return h.dialAs(session.Setup{Resume: resume, MetadataMIME: wire.MIMEComposite, DataMIME: wire.MIMEJSON, Metadata: md}, handler)
+	return session.Setup{Resume: resume, MetadataMIME: wire.MIMEComposite, DataMIME: wire.MIMEJSON, Metadata: md}
 }
 
 func (h *house) dialAs(s session.Setup, handler peer.Handler) *end {
 	h.t.Helper()
+	defer synctest.Wait()
+	return h.start(s, handler)
+}
+
+// start is dialAs without waiting.
+func (h *house) start(s session.Setup, handler peer.Handler) *end {
 	p, err := peer.New(peer.Config{Handler: handler})
 	if err != nil {
 		h.t.Fatal(err)
@@ -184,7 +194,6 @@ func (h *house) run(e *end) {
 	ctx, stop := context.WithCancel(h.ctx)
 	e.stop = stop
 	h.work.Go(func() { e.ran <- e.Run(ctx) })
-	synctest.Wait()
 }
 
 func (h *house) laptop() *end {

@@ -115,6 +115,7 @@ func (h *house) rawEnd(s session.Setup, r *raw) *end {
 		h.t.Fatal(err)
 	}
 	h.run(e)
+	synctest.Wait()
 	return e
 }
 
@@ -123,12 +124,8 @@ func (h *house) rawLaptop() *end {
 }
 
 func (h *house) rawCamera(name string) (*end, *raw) {
-	md, err := deviceSetup(name, "id-"+name, 1).Append(nil)
-	if err != nil {
-		h.t.Fatal(err)
-	}
 	r := &raw{}
-	return h.rawEnd(session.Setup{Resume: true, MetadataMIME: wire.MIMEComposite, DataMIME: wire.MIMEJSON, Metadata: md}, r), r
+	return h.rawEnd(composed(deviceSetup(name, "id-"+name, 1), true), r), r
 }
 
 // request opens a stream of the end's own.

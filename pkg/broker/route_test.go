@@ -85,6 +85,7 @@ func TestDeviceThatIgnoresCredit(t *testing.T) {
 		st := cam.stream(0)
 		for range 3 {
 			st.say(flagN, []byte("picture"))
+			synctest.Wait()
 		}
 		want := []string{"PAYLOAD N", "PAYLOAD N", "ERROR CANCELED the device sent more than it was asked for"}
 		if log := got.log(); !slices.Equal(log, want) {
