@@ -199,6 +199,7 @@ func TestItemJSON(t *testing.T) {
 		w := b.watch(gpio.WatchOptions{})
 		b.devices.Measure("air", gpio.Value{Quantity: "temperature", Value: 21.3700001, Unit: "Cel"}, gpio.Value{Quantity: "humidity", Value: 45.3, Unit: "%RH"})
 		time.Sleep(time.Second)
+		synctest.Wait()
 		b.press("GPIO17", 1)
 		mono := regexp.MustCompile(`"mono_ns":[0-9]+`)
 		var got []string

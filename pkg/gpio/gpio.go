@@ -17,7 +17,7 @@
 //     change of a sensor was among them. Edges the kernel dropped are a gap item too, and are still counted in Count.
 //   - Readings of measured sensors conflate: a watcher gets the newest of each sensor, never a queue of old ones.
 //   - A missing, busy or failing device is a state, an error item that says why; it is tried again, and no value is invented for it.
-//   - A pin that floats is held to 50 items per second; the rest only raises Count, after one storm item.
+//   - A pin that floats is held to 50 items per second; the rest only raises Count, between one storm and one calm item.
 //   - Stamps are CLOCK_MONOTONIC, taken by the kernel at the edge. Wall time is worked out when an item is handed over, so an item from
 //     before the clock was set carries the right time afterwards; Synced says whether to believe it.
 //   - An output never glitches at start, is switched off by its own time limit, and is put into its safe state when Run ends.

@@ -11,7 +11,7 @@ const (
 	// reader in Linux 6.1; and a loop that turns can be told from one that hangs.
 	checkEvery = time.Second
 
-	// stormLimit is how many items a second one input may cause, the storm item and the closing state included.
+	// stormLimit is how many items a second one input may cause, the storm item and the one at the end of the second included.
 	stormLimit  = 50
 	stormWindow = time.Second
 )
@@ -45,6 +45,14 @@ func newInput(b *Board, s *sensor) *input {
 	return &input{b: b, s: s, diary: diary{log: b.log, what: "sensor", name: s.spec.Name}}
 }
 
+// config is how an input is to be held.
+func (s *SensorSpec) config() InputConfig {
+	return InputConfig{
+		Line: s.Address, Chip: s.Chip, Consumer: "perch:" + s.Name, Pull: s.Pull,
+		ActiveLow: s.ActiveLow, ActiveOnly: s.Edges == EdgesActive, Debounce: s.Debounce,
+	}
+}
+
 func (in *input) run(ctx context.Context) {
 	var retry backoff
 	for ctx.Err() == nil {
@@ -75,11 +83,7 @@ func (in *input) announce(d time.Duration) { in.s.due.Store(int64(in.b.now() + d
 
 // open takes the line and states its level.
 func (in *input) open() error {
-	spec := &in.s.spec
-	line, err := in.b.lines.OpenInput(InputConfig{
-		Line: spec.Address, Chip: spec.Chip, Consumer: "perch:" + spec.Name, Pull: spec.Pull,
-		ActiveLow: spec.ActiveLow, ActiveOnly: spec.Edges == EdgesActive, Debounce: spec.Debounce,
-	})
+	line, err := in.b.lines.OpenInput(in.s.spec.config())
 	if err != nil {
 		return err
 	}
@@ -146,9 +150,9 @@ func (in *input) timers(now time.Time) error {
 		in.b.wake()
 		in.b.mu.Unlock()
 	}
-	if in.guard.expired(now) && in.guard.next(now) {
+	if in.guard.expired(now) {
 		in.b.mu.Lock()
-		in.b.publish(in.s, TypeChange, nil) // what was held back ends in the newest level and count
+		in.turn(now, true)
 		in.b.mu.Unlock()
 	}
 	if due(in.check) {
@@ -281,11 +285,8 @@ func (in *input) look() error {
 // emit publishes, if the guard allows it. Called with the board locked.
 func (in *input) emit(kind string, mono time.Duration, more func(*change)) {
 	g, now := &in.guard, time.Now()
-	if g.expired(now) {
-		// The window ended while an edge was on its way: what it held back comes first, unless this item says it too.
-		if g.next(now) && kind != TypeChange {
-			in.b.publish(in.s, TypeChange, nil)
-		}
+	if g.expired(now) { // while an edge was on its way
+		in.turn(now, kind != TypeChange)
 	}
 	switch {
 	case g.items < stormLimit-2:
@@ -308,6 +309,22 @@ func (in *input) emit(kind string, mono time.Duration, more func(*change)) {
 	}
 }
 
+// turn begins a window of the guard. What the last one held back ends in a change with the newest level and count, if that is to be told;
+// a window that held nothing back ends a storm. Called with the board locked.
+func (in *input) turn(now time.Time, tell bool) {
+	g := &in.guard
+	held, raged := g.held, g.raging
+	g.window, g.items, g.held, g.raging = now, 0, false, raged && held
+	switch {
+	case held && tell:
+		g.items++
+		in.b.publish(in.s, TypeChange, nil)
+	case raged && !held:
+		g.items++
+		in.b.publish(in.s, TypeCalm, nil)
+	}
+}
+
 // ends is when the window must be looked at, zero when nothing depends on it.
 func (g *storm) ends() time.Time {
 	if g.held || g.raging {
@@ -317,14 +334,3 @@ func (g *storm) ends() time.Time {
 }
 
 func (g *storm) expired(now time.Time) bool { return now.Sub(g.window) >= stormWindow }
-
-// next begins a window and says whether the last one held anything back. A window without ends the storm.
-func (g *storm) next(now time.Time) bool {
-	held := g.held
-	g.window, g.items, g.held = now, 0, false
-	if held {
-		g.items = 1
-	}
-	g.raging = g.raging && held
-	return held
-}

@@ -130,10 +130,10 @@ func TestStormGuard(t *testing.T) {
 		b.lines.Line("GPIO17").Push(true)
 		time.Sleep(2 * time.Second)
 		drain()
-		if kinds[gpio.TypeStorm] != 1 || kinds[gpio.TypeChange] > 50*(seconds+1) || kinds[gpio.TypeChange] < 40*seconds || kinds[gpio.TypeGap] != 0 {
+		if kinds[gpio.TypeStorm] != 1 || kinds[gpio.TypeCalm] != 1 || kinds[gpio.TypeChange] > 50*(seconds+1) || kinds[gpio.TypeChange] < 40*seconds || kinds[gpio.TypeGap] != 0 {
 			t.Errorf("%v", kinds)
 		}
-		if last.Type != gpio.TypeChange || !*last.On || last.Count != rate*seconds/2+1 {
+		if last.Type != gpio.TypeCalm || !*last.On || last.Count != rate*seconds/2+1 {
 			t.Errorf("the last item is %+v", last)
 		}
 		if st := b.Stats(); st.Edges != rate*seconds+1 || st.Storms != 1 || st.MissedKernel != 0 {
@@ -148,7 +148,7 @@ func TestStormGuard(t *testing.T) {
 		}
 		time.Sleep(3 * time.Second)
 		drain()
-		if kinds[gpio.TypeStorm] != 2 || last.Type != gpio.TypeChange {
+		if kinds[gpio.TypeStorm] != 2 || kinds[gpio.TypeCalm] != 2 || last.Type != gpio.TypeCalm || !*last.On {
 			t.Errorf("%v, %+v", kinds, last)
 		}
 	})

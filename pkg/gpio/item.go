@@ -16,7 +16,8 @@ const (
 	TypeReading = "reading" // what was measured
 	TypeError   = "error"   // the sensor cannot be read, and why
 	TypeGap     = "gap"     // items that are lost
-	TypeStorm   = "storm"   // more edges than are handed out one by one
+	TypeStorm   = "storm"   // more edges than are handed out one by one, until
+	TypeCalm    = "calm"    // a second with no more than that
 )
 
 // Item is one thing a watcher is told. Its JSON is the wire form of sensors.read and sensors.watch.

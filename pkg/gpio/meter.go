@@ -84,27 +84,27 @@ func (m *meter) read(ctx context.Context) ([]Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.finish(values)
+	return m.s.spec.finish(values)
 }
 
 // finish rounds to the digits asked for and refuses what is no number, which JSON cannot carry and nobody could use.
-func (m *meter) finish(values []Value) ([]Value, error) {
+func (s *SensorSpec) finish(values []Value) ([]Value, error) {
 	if len(values) == 0 {
-		return nil, fmt.Errorf("%s has no values", m.s.spec.Address)
+		return nil, fmt.Errorf("%s has no values", s.Address)
 	}
-	spec, scale := &m.s.spec, math.Pow10(m.s.spec.Digits)
+	scale := math.Pow10(s.Digits)
 	list := make([]Value, len(values))
 	for i, v := range values {
 		if math.IsNaN(v.Value) || math.IsInf(v.Value, 0) {
-			return nil, fmt.Errorf("%s of %s is %v", v.Quantity, spec.Address, v.Value)
+			return nil, fmt.Errorf("%s of %s is %v", v.Quantity, s.Address, v.Value)
 		}
 		if r := math.Round(v.Value*scale) / scale; !math.IsInf(r, 0) && !math.IsNaN(r) {
 			v.Value = r + 0 // -0 becomes 0
 		}
 		list[i] = v
 	}
-	if spec.Unit != "" && len(list) == 1 {
-		list[0].Unit = spec.Unit
+	if s.Unit != "" && len(list) == 1 {
+		list[0].Unit = s.Unit
 	}
 	return list, nil
 }

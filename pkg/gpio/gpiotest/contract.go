@@ -117,6 +117,19 @@ func Contract(rig Rig, a, b string) []Check {
 		}
 		none(t, in)
 	})
+	add("bias", func(t *testing.T) {
+		for _, up := range []bool{true, false, true} {
+			c := gpio.InputConfig{Line: b, Consumer: "perch:b", Pull: gpio.PullDown}
+			if up {
+				c.Pull = gpio.PullUp
+			}
+			in := open(t, c)
+			if v, err := in.Value(); v != up || err != nil {
+				t.Errorf("a line that is not connected, pulled up %v, is %v, %v", up, v, err)
+			}
+			in.Close()
+		}
+	})
 	add("debounce", func(t *testing.T) {
 		rig.Drive(a, false)
 		in := open(t, gpio.InputConfig{Line: a, Consumer: "perch:a", Debounce: 300 * time.Millisecond})

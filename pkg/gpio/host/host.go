@@ -8,9 +8,9 @@
 // through the GPIO v2 ABI (Linux 5.10) with go-gpiocdev's uapi, because through periph there is no way to kernel debounce, stamps and
 // sequence numbers, to a consumer's name, to EBUSY as an errno, or to an output whose first level is the one asked for.
 //
-// Its own watcher of events is not used: it polls a line whose chip is gone for ever, at full speed (go-gpiocdev v0.9.1, watcher.go:
-// "continue" on a read error while epoll keeps saying EPOLLHUP). Here an event is a read of a file, which costs no thread, ends with a
-// deadline or Close, and says ENODEV.
+// Its own watcher of events is not used: it goes on when a read fails (go-gpiocdev v0.9.1, watcher.go), so it never learns that a chip is
+// gone, and a kernel that wakes it with EPOLLHUP then would keep it turning. Here an event is a read of a file, which costs no thread,
+// ends with a deadline or Close, and says ENODEV (seen on Linux 6.1.192 with gpio-sim, 0.4 ms after the chip went).
 //
 // A chip's number is never used: gpiochip4 of a Pi 5 became gpiochip0 in 6.6.45 and gpiochip11 in 6.12.96. A line is found by its name,
 // on the chip whose label begins with "pinctrl-" before any other.
