@@ -5,21 +5,20 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/perchcam/perch/pkg/peer"
 	"github.com/perchcam/perch/pkg/session"
 )
 
-// loopback makes a session over TCP and puts a peer made of cfg on both ends.
-func loopback(t testing.TB, cfg peer.Config, resume bool) (client, server peer.Requester) {
+// connect makes a session over l, with a peer made of cfg on both ends. end says goodbye, waits for everything
+// and checks that nothing is left; it is called at the end of the test if not before.
+func connect(t testing.TB, l net.Listener, cfg peer.Config, link session.ClientConfig) (client, server peer.Requester, end func()) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	cp, err := peer.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -46,26 +45,45 @@ func loopback(t testing.TB, cfg peer.Config, resume bool) (client, server peer.R
 			work.Go(func() { _ = srv.Serve(nc) })
 		}
 	})
-	c, err := session.NewClient(session.ClientConfig{
-		Setup: session.Setup{Resume: resume},
-		Dial: func(ctx context.Context) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
-		},
-	}, cp)
+	c, err := session.NewClient(link, cp)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	work.Go(func() { _ = c.Run(ctx) })
 	s := <-accepted
-	t.Cleanup(func() {
+	end = sync.OnceFunc(func() {
 		cancel()
 		_ = l.Close()
 		work.Wait()
+		<-s.Done()
 		cp.Wait()
 		sp.Wait()
+		for late := time.Now().Add(10 * time.Second); !(empty(cp) && empty(sp)) && time.Now().Before(late); {
+			runtime.Gosched()
+		}
+		if !empty(cp) || !empty(sp) {
+			t.Errorf("left over: client %+v, server %+v", cp.Stats(), sp.Stats())
+		}
 	})
-	return cp.Requester(c.Conn), sp.Requester(s)
+	t.Cleanup(end)
+	return cp.Requester(c.Conn), sp.Requester(s), end
+}
+
+// loopback is connect over TCP.
+func loopback(t testing.TB, cfg peer.Config, resume bool) (client, server peer.Requester) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, server, _ = connect(t, l, cfg, session.ClientConfig{
+		Setup: session.Setup{Resume: resume},
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+		},
+	})
+	return client, server
 }
 
 // benchHandler answers with as many bytes as the request says; streams never end.
@@ -119,14 +137,12 @@ func BenchmarkStream(b *testing.B) {
 			r, _ := loopback(b, peer.Config{Handler: benchHandler()}, true)
 			b.ReportAllocs()
 			b.SetBytes(int64(c.size))
-			next := make(chan struct{})
-			_ = next
-			more := b.Loop()
+			b.Loop()
 			for v, err := range r.RequestStream(b.Context(), sized(c.size), peer.Window(uint32(c.window))) {
 				if err != nil || len(v.Data) != c.size {
 					b.Fatal(err, len(v.Data))
 				}
-				if more = b.Loop(); !more {
+				if !b.Loop() {
 					break
 				}
 			}
