@@ -197,8 +197,14 @@ func (h *house) run(e *end) {
 }
 
 func (h *house) laptop() *end {
-	return h.connect(wire.Setup{Dialect: wire.RSocketBroker, ID: wire.NewUUID().String(), Service: "laptop"}, true, nil)
+	return h.connect(laptopSetup(), true, nil)
 }
+
+func laptopSetup() wire.Setup {
+	return wire.Setup{Dialect: wire.RSocketBroker, ID: wire.NewUUID().String(), Service: "laptop"}
+}
+
+func waitTag(d string) wire.Tag { return wire.Tag{Key: wire.ParamWait, Value: d} }
 
 // camera connects a device. Its id is derived from its name unless given.
 func (h *house) camera(name string, handler peer.Handler, tags ...wire.Tag) *end {

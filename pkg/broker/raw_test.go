@@ -149,11 +149,16 @@ type tap struct {
 
 // tap connects one. What it says first is up to the test.
 func (h *house) tap() *tap {
-	a, b := net.Pipe()
-	h.work.Go(func() { h.Serve(b) })
-	p := &tap{nc: a}
+	p := h.deaf()
 	h.work.Go(p.read)
 	return p
+}
+
+// deaf is a tap that never reads.
+func (h *house) deaf() *tap {
+	a, b := net.Pipe()
+	h.work.Go(func() { h.Serve(b) })
+	return &tap{nc: a}
 }
 
 func (p *tap) read() {

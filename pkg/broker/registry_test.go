@@ -185,7 +185,7 @@ func TestWaitingForADevice(t *testing.T) {
 	open(t, Config{}, func(h *house) {
 		cam := h.camera("cam", named("old"))
 		l := h.laptop()
-		wait := func(d string) []byte { return to("cam", "x", wire.Tag{Key: wire.ParamWait, Value: d}) }
+		wait := func(d string) []byte { return to("cam", "x", waitTag(d)) }
 		timed := func(md []byte) (string, error, time.Duration) {
 			before := time.Now()
 			got, err := l.ask(md)
@@ -224,7 +224,7 @@ func TestWaitingForADevice(t *testing.T) {
 
 		// It was never there.
 		time.AfterFunc(3*time.Second, func() { h.start(composed(deviceSetup("late", "id-late", 1), true), named("late")) })
-		md := to("late", "x", wire.Tag{Key: wire.ParamWait, Value: "5s"})
+		md := to("late", "x", waitTag("5s"))
 		if got, err, took := timed(md); got != "late" || err != nil || took != 3*time.Second {
 			t.Errorf("one that was waited for: %q answers, %v, after %v", got, err, took)
 		}
