@@ -144,11 +144,11 @@ func (t *tally) add(p client.Picture) {
 	n := int64(len(p.Data))
 	if t.last = time.Now(); t.Frames == 0 {
 		t.first, t.smallest = t.last, n
-	} else { // what was skipped before the first is nobody's loss
-		t.Skipped += p.Skipped
+	} else if p.Gap == nil { // what was skipped before the first is nobody's loss
+		t.Skipped += p.Skipped - min(p.Lost, p.Skipped)
+		t.Lost += p.Lost
 	}
 	t.Frames++
-	t.Lost += p.Lost
 	t.bytes += n
 	t.smallest, t.largest = min(t.smallest, n), max(t.largest, n)
 	if p.Gap != nil {

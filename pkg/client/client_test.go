@@ -100,6 +100,7 @@ func TestAwayDevice(t *testing.T) {
 			t.Errorf("the broker waited for %v", took)
 		}
 		d.Network().Down(false)
+		time.Sleep(8 * time.Second) // its longest back-off
 		if _, err := c.Info(t.Context(), "hen-house"); err != nil {
 			t.Error("after its return:", err)
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/perchcam/perch/pkg/api"
 )
 
-// Age is how old a picture was when it arrived, and how far that may be off. The zero value is not known: the
+// Age is how old a picture was when it was handed over, and how far that may be off. The zero value is not known: the
 // device does not tell its clock, or has not answered yet.
 type Age struct {
 	Known bool
@@ -21,21 +21,23 @@ func (a Age) String() string {
 	if !a.Known {
 		return "unknown"
 	}
-	return fmt.Sprintf("%s ± %s", round(a.Age), round(a.Error))
+	return fmt.Sprintf("%s ± %s", span(a.Age), span(a.Error))
 }
 
-// round leaves three digits or so.
-func round(d time.Duration) time.Duration {
+// span writes a time for a person, to about two digits.
+func span(d time.Duration) string {
 	switch m := d.Abs(); {
 	case m >= 10*time.Second:
-		return d.Round(time.Second / 10)
-	case m >= 100*time.Millisecond:
-		return d.Round(time.Millisecond)
-	case m >= time.Millisecond:
-		return d.Round(100 * time.Microsecond)
+		return fmt.Sprintf("%.0f s", d.Seconds())
+	case m >= time.Second:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	case m >= 10*time.Millisecond:
+		return fmt.Sprintf("%.0f ms", ms(d))
 	}
-	return d.Round(10 * time.Microsecond)
+	return fmt.Sprintf("%.1f ms", ms(d))
 }
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 const (
 	roundTrips = 3
@@ -51,7 +53,8 @@ type clock struct {
 	mu    sync.Mutex // guards the following
 	est   api.Clock
 	conn  *conn         // on which the estimate was made,
-	epoch int           // and on which of its links
+	epoch int           // on which of its links,
+	boot  string        // and of which run of the device; "": not known yet
 	at    int64         // when
 	busy  bool          // it is being made
 	ready chan struct{} // closed when there is one, or will be none for now
@@ -68,24 +71,28 @@ func (c *Client) clock(device string) *clock {
 	return k
 }
 
-// keep has the estimate made, or made anew where it is old or of another link. The channel is closed when there
-// is one, or will be none for now.
-func (k *clock) keep(n *conn) <-chan struct{} {
+// keep has the estimate made, or made anew where it is old, of another link, or of another run of the device than
+// boot; "" is any. The channel is closed when there is one, or will be none for now.
+func (k *clock) keep(n *conn, boot string) <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now, epoch := k.c.now(), n.links()
-	same := k.conn == n && k.epoch == epoch
+	same := k.conn == n && k.epoch == epoch && (boot == "" || k.boot == "" || k.boot == boot)
 	if k.busy || same && now-k.at < int64(clockGood) {
 		return k.ready
 	}
 	if !same {
 		k.est.Reset()
+		k.boot = ""
 		k.ready = make(chan struct{})
 	}
 	k.conn, k.epoch, k.at, k.busy = n, epoch, now, true
 	ready, renews := k.ready, same
-	if !k.c.spawn(func() { k.measure(n, ready, renews) }) && !renews {
-		close(ready)
+	if !k.c.spawn(func() { k.measure(n, ready, renews) }) {
+		k.busy = false
+		if !renews {
+			close(ready)
+		}
 	}
 	return ready
 }
@@ -113,6 +120,7 @@ func (k *clock) measure(n *conn, ready chan struct{}, renews bool) {
 		}
 		k.mu.Lock()
 		k.est.Add(sent, received, reply)
+		k.boot = reply.Boot
 		k.mu.Unlock()
 		if i == 0 && !renews {
 			close(ready)
@@ -127,14 +135,10 @@ func (k *clock) measure(n *conn, ready chan struct{}, renews bool) {
 	k.mu.Unlock()
 }
 
-// age says how old a picture was when it arrived, at our time own. A device that was started anew has another
-// clock: the estimate is made anew with the next picture.
-func (k *clock) age(own int64, h api.FrameHeader) Age {
+// age says how old a picture is now.
+func (k *clock) age(h api.FrameHeader) Age {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	age, plusMinus, ok := k.est.Age(own, h.Boot, h.MonoNS)
-	if _, _, est := k.est.Offset(own); est && !ok {
-		k.conn = nil
-	}
+	age, plusMinus, ok := k.est.Age(k.c.now(), h.Boot, h.MonoNS)
 	return Age{ok, max(age, 0), plusMinus}
 }

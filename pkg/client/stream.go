@@ -34,7 +34,7 @@ const (
 // takes his time gets fewer, not older ones. The last element has the error that ended the stream, if one did.
 func (c *Client) Stream(ctx context.Context, device string, o StreamOptions) iter.Seq2[Picture, error] {
 	return func(yield func(Picture, error) bool) {
-		s := &stream{c: c, device: device, o: o, clock: c.clock(device), yield: yield}
+		s := &stream{c: c, device: device, ctx: ctx, o: o, yield: yield}
 		window := uint32(newestWindow)
 		if o.KeepAll {
 			window = allWindow
@@ -47,10 +47,10 @@ func (c *Client) Stream(ctx context.Context, device string, o StreamOptions) ite
 
 // stream is one loop over a Stream.
 type stream struct {
+	ctx    context.Context
 	c      *Client
 	device string
 	o      StreamOptions
-	clock  *clock
 	yield  func(Picture, error) bool
 
 	taken uint32
@@ -76,15 +76,7 @@ func (s *stream) ask() (question, uint32) {
 }
 
 func (s *stream) take(n *conn, p peer.Payload, cut error) (bool, error) {
-	own := s.c.now()
-	ready := s.clock.keep(n)
-	if s.taken == 0 {
-		select { // the first round trip began with the first picture: no later one has to wait
-		case <-ready:
-		case <-time.After(firstAge):
-		}
-	}
-	pic, err := s.c.picture(p, s.clock, own)
+	pic, err := s.c.picture(s.ctx, n, s.device, p, s.taken == 0 || cut != nil)
 	if err != nil {
 		return true, err
 	}
@@ -96,16 +88,11 @@ func (s *stream) take(n *conn, p peer.Payload, cut error) (bool, error) {
 	return s.yield(pic, nil) && s.taken != s.o.Count, nil
 }
 
-// firstAge is how long the first picture of a stream waits for its age.
-const firstAge = 250 * time.Millisecond
-
 // gap says what is missing between two pictures.
 func gap(last, next api.FrameHeader, why error) *Gap {
 	g := &Gap{Err: why, Restarted: last.Boot != next.Boot}
-	between := next.Seq - min(last.Seq+1, next.Seq)
-	if g.Restarted {
-		between = next.Seq // since the restart
+	if from := last.Seq + 1; !g.Restarted && next.Seq > from {
+		g.Missing = next.Seq - from
 	}
-	g.Missing = between - min(between, next.Skipped)
 	return g
 }

@@ -52,7 +52,7 @@ func (w *World) Join(d *Device) *Device {
 	if d.JPEG == nil {
 		d.JPEG = Grey(64, 48)
 	}
-	d.w, d.net = w, &Network{w: w}
+	d.w, d.net = w, newNetwork(w)
 	d.connect()
 	w.t.Cleanup(func() {
 		d.stop()

@@ -7,16 +7,18 @@
 //	w.Restart()                      // the broker has forgotten everything
 //	d.Reboot()                       // the device has
 //
-// Links are pipes, so that all of it runs in a testing/synctest bubble; Listen adds a port on loopback for
-// other processes. Everything ends with the test.
+// Links are simulated (internal/simlink), so that all of it runs in a testing/synctest bubble; Listen adds a port
+// on loopback for other processes. Everything ends with the test.
 package clienttest
 
 import (
 	"context"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 
+	"github.com/perchcam/perch/internal/simlink"
 	"github.com/perchcam/perch/pkg/broker"
 )
 
@@ -24,11 +26,12 @@ import (
 type World struct {
 	Laptop *Network // between laptops and the broker
 	t      testing.TB
-	cfg    broker.Config
 
-	mu     sync.Mutex // guards the following
-	broker *broker.Broker
-	stop   func()
+	stop func() // owned by the test's goroutine
+
+	mu     sync.Mutex     // guards the following
+	broker *broker.Broker // nil: stopped
+	cfg    broker.Config
 }
 
 // New starts a broker.
@@ -43,7 +46,7 @@ func start(t testing.TB, cfg broker.Config) *World {
 	t.Helper()
 	cfg.Version = "test"
 	w := &World{t: t, cfg: cfg}
-	w.Laptop = &Network{w: w}
+	w.Laptop = newNetwork(w)
 	w.start()
 	t.Cleanup(func() {
 		w.Stop()
@@ -55,8 +58,14 @@ func start(t testing.TB, cfg broker.Config) *World {
 // Stop ends the broker.
 func (w *World) Stop() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.broker = nil
+	w.mu.Unlock()
 	w.stop()
+}
+
+// Start starts another broker, which listens at the same place and knows nothing.
+func (w *World) Start() {
+	w.start()
 }
 
 func (w *World) start() {
@@ -70,7 +79,10 @@ func (w *World) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(ctx, ctx) }()
+	w.mu.Lock()
 	w.broker = b
+	w.cfg.Listen = b.URLs()
+	w.mu.Unlock()
 	w.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -83,16 +95,13 @@ func (w *World) start() {
 func (w *World) URL() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.broker.URLs()[0]
+	return w.cfg.Listen[0]
 }
 
-// Restart ends the broker and starts another one, which listens at the same place and knows nothing.
+// Restart is Stop and Start.
 func (w *World) Restart() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.cfg.Listen = w.broker.URLs()
-	w.stop()
-	w.start()
+	w.Stop()
+	w.Start()
 }
 
 // Network is where links to the broker are made, and break.
@@ -100,33 +109,47 @@ type Network struct {
 	w *World
 
 	mu    sync.Mutex // guards the following
-	links []net.Conn // both ends of each
+	sim   *simlink.Net
+	links []*simlink.Link
 	down  bool
 	work  sync.WaitGroup
 }
 
-// Dial makes a link.
-func (n *Network) Dial(context.Context) (net.Conn, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.down {
-		return nil, net.ErrClosed
-	}
-	a, b := net.Pipe()
-	n.links = append(n.links, a, b)
-	n.w.mu.Lock()
-	br := n.w.broker
-	n.w.mu.Unlock()
-	n.work.Go(func() { br.Serve(b) })
-	return a, nil
+func newNetwork(w *World) *Network {
+	n := &Network{w: w}
+	n.Path(simlink.Path{})
+	return n
 }
 
-// Cut breaks every link.
+// Path sets what links to come are like. At first they take no time.
+func (n *Network) Path(p simlink.Path) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sim = simlink.New(p, 1)
+}
+
+// Dial makes a link.
+func (n *Network) Dial(context.Context) (net.Conn, error) {
+	n.w.mu.Lock()
+	b := n.w.broker
+	n.w.mu.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.down || b == nil {
+		return nil, syscall.ECONNREFUSED
+	}
+	l := n.sim.Link()
+	n.links = append(n.links, l)
+	n.work.Go(func() { b.Serve(l.B) })
+	return l.A, nil
+}
+
+// Cut resets every link: of what is on its way a part may still arrive.
 func (n *Network) Cut() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, l := range n.links {
-		_ = l.Close()
+		l.Reset()
 	}
 	n.links = nil
 }

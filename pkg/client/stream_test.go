@@ -1,0 +1,256 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/perchcam/perch/internal/simlink"
+	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/client"
+	"github.com/perchcam/perch/pkg/client/clienttest"
+)
+
+// chain checks that pictures follow one another: what was not delivered is counted in the next header, or stated
+// as a gap.
+type chain struct {
+	t      *testing.T
+	last   client.Picture
+	n      int
+	gaps   []client.Gap
+	recent time.Time // when the newest arrived
+}
+
+func (c *chain) add(p client.Picture) {
+	c.t.Helper()
+	switch {
+	case c.n == 0:
+	case p.Gap != nil:
+		c.gaps = append(c.gaps, *p.Gap)
+		if !p.Gap.Restarted && p.Seq != c.last.Seq+1+p.Gap.Missing {
+			c.t.Errorf("picture %d after %d with a gap of %d", p.Seq, c.last.Seq, p.Gap.Missing)
+		}
+	case p.Seq != c.last.Seq+1+p.Skipped:
+		c.t.Errorf("picture %d after %d with %d skipped", p.Seq, c.last.Seq, p.Skipped)
+	}
+	c.last, c.recent = p, time.Now()
+	c.n++
+}
+
+func TestStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clienttest.New(t)
+		w.Join(&clienttest.Device{Name: "hen-house"})
+		c := dial(t, w)
+		got := chain{t: t}
+		for p, err := range c.Stream(t.Context(), "hen-house", client.StreamOptions{Count: 60}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.add(p)
+			if !p.Age.Known || p.Age.Age > time.Millisecond {
+				t.Fatalf("picture %d is %s old", p.Seq, p.Age)
+			}
+		}
+		if got.n != 60 {
+			t.Errorf("%d pictures", got.n)
+		}
+	})
+}
+
+// A viewer that takes his time gets new pictures, fewer of them.
+func TestStreamSlowViewer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clienttest.New(t)
+		w.Join(&clienttest.Device{Name: "hen-house"})
+		c := dial(t, w)
+		got := chain{t: t}
+		const pace = 500 * time.Millisecond
+		for p, err := range c.Stream(t.Context(), "hen-house", client.StreamOptions{Count: 10}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.add(p); got.n > 3 && p.Skipped == 0 {
+				t.Errorf("picture %d: nothing was skipped", p.Seq)
+			}
+			time.Sleep(pace)
+		}
+	})
+}
+
+// The laptop's own link breaks again and again: the session goes on, and so does the stream, without any gap.
+func TestStreamOverCuts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clienttest.New(t)
+		w.Laptop.Path(simlink.Path{Latency: 5 * time.Millisecond, Rate: 4 << 20})
+		d := w.Join(&clienttest.Device{Name: "hen-house", JPEG: clienttest.Grey(1280, 960)})
+		c := dial(t, w)
+		got := chain{t: t}
+		for p, err := range c.Stream(t.Context(), "hen-house", client.StreamOptions{Count: 200}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(p.Data) != string(d.JPEG) {
+				t.Fatalf("picture %d is not what was sent", p.Seq)
+			}
+			if got.add(p); got.n%20 == 10 {
+				w.Laptop.Cut()
+			}
+		}
+		if got.n != 200 || len(got.gaps) > 0 {
+			t.Errorf("%d pictures, gaps %v", got.n, got.gaps)
+		}
+		streams := 0
+		for _, route := range d.Asked() {
+			if route == api.RouteStream {
+				streams++
+			}
+		}
+		if streams != 1 {
+			t.Errorf("the stream was asked for %d times", streams)
+		}
+	})
+}
+
+// The broker is started anew: the stream is asked for again, from the next sequence number on.
+func TestStreamOverBrokerRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clienttest.New(t)
+		w.Join(&clienttest.Device{Name: "hen-house"})
+		c := dial(t, w)
+		got := chain{t: t}
+		for p, err := range c.Stream(t.Context(), "hen-house", client.StreamOptions{Count: 90}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.add(p); got.n == 30 {
+				w.Restart()
+			}
+		}
+		if got.n != 90 {
+			t.Errorf("%d pictures", got.n)
+		}
+		if len(got.gaps) != 1 || got.gaps[0].Restarted || got.gaps[0].Missing == 0 || got.gaps[0].Err == nil {
+			t.Errorf("gaps: %+v", got.gaps)
+		}
+	})
+}
+
+// The device loses its power and comes back: it counts anew, and the viewer is told so.
+func TestStreamOverReboot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clienttest.New(t)
+		d := w.Join(&clienttest.Device{Name: "hen-house"})
+		c := dial(t, w)
+		got := chain{t: t}
+		for p, err := range c.Stream(t.Context(), "hen-house", client.StreamOptions{Count: 60}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.add(p); got.n == 30 {
+				d.Reboot()
+			}
+			if p.Boot == "boot-2" && (!p.Age.Known || p.Age.Age > 40*time.Millisecond) {
+				t.Errorf("after the reboot picture %d is %s old", p.Seq, p.Age)
+			}
+		}
+		if got.n != 60 || got.last.Boot != "boot-2" {
+			t.Errorf("%d pictures, the last of %s", got.n, got.last.Boot)
+		}
+		if len(got.gaps) != 1 || !got.gaps[0].Restarted {
+			t.Errorf("gaps: %+v", got.gaps)
+		}
+	})
+}
+
+// A broker that does not come back ends the stream when patience does.
+func TestStreamPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clienttest.New(t)
+		w.Join(&clienttest.Device{Name: "hen-house"})
+		c, err := client.Dial(t.Context(), client.Config{Dial: w.Laptop.Dial, Patience: 20 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		got := chain{t: t}
+		var failed error
+		for p, err := range c.Stream(t.Context(), "hen-house", client.StreamOptions{}) {
+			if failed = err; err != nil {
+				break
+			}
+			if got.add(p); got.n == 5 {
+				w.Stop()
+			}
+		}
+		if !errors.Is(failed, client.ErrUnreachable) {
+			t.Errorf("%v", failed)
+		}
+		if took := time.Since(got.recent); took < 20*time.Second || took > 25*time.Second {
+			t.Errorf("given up after %v", took)
+		}
+	})
+}
+
+// Whoever leaves the loop, or ends the context, is heard of at the device at once.
+func TestStreamCancel(t *testing.T) {
+	for name, end := range map[string]func(cancel func()) bool{
+		"leave":   func(func()) bool { return true },
+		"context": func(cancel func()) bool { cancel(); return false },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := clienttest.New(t)
+				canceled := make(chan string, 1)
+				w.Join(&clienttest.Device{Name: "hen-house", FPS: 1, Canceled: func(route string) { canceled <- route }})
+				c := dial(t, w)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var failed error
+				for _, err := range c.Stream(ctx, "hen-house", client.StreamOptions{}) {
+					if failed = err; err != nil || end(cancel) {
+						break
+					}
+				}
+				began := time.Now()
+				if route := <-canceled; route != api.RouteStream {
+					t.Error("the device was told of", route)
+				}
+				if took := time.Since(began); took > 0 {
+					t.Errorf("after %v", took)
+				}
+				if name == "context" && !errors.Is(failed, context.Canceled) {
+					t.Error(failed)
+				}
+			})
+		})
+	}
+}
+
+// The error that is given with an age is never too small, whatever the two directions take.
+func TestAgeOverSlowPaths(t *testing.T) {
+	for _, path := range []struct{ laptop, device time.Duration }{
+		{0, 0}, {20 * time.Millisecond, 0}, {0, 80 * time.Millisecond}, {150 * time.Millisecond, 10 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := clienttest.New(t)
+			w.Laptop.Path(simlink.Path{Latency: path.laptop})
+			d := &clienttest.Device{Name: "hen-house"}
+			w.Join(d)
+			d.Network().Path(simlink.Path{Latency: path.device})
+			d.Network().Cut()
+			c := dial(t, w)
+			for p, err := range c.Stream(t.Context(), "hen-house", client.StreamOptions{Count: 20}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				age := time.Since(p.At)
+				if off := (p.Age.Age - age).Abs(); !p.Age.Known || off > p.Age.Error+time.Microsecond || age < path.laptop+path.device {
+					t.Errorf("over %v: picture %d is %v old, said to be %s", path, p.Seq, age, p.Age)
+				}
+			}
+		})
+	}
+}
