@@ -56,8 +56,11 @@ func (h *history) finished() { h.mu.Lock(); h.done++; h.mu.Unlock() }
 func sealed(seq uint32, n int) []byte {
 	b := make([]byte, max(n, 8))
 	binary.BigEndian.PutUint32(b, seq)
-	for i := 8; i < len(b); i++ {
+	for i := 8; i < min(len(b), 8+256); i++ {
 		b[i] = byte(uint32(i)*7 + seq*13)
+	}
+	for n := 8 + 256; n < len(b); n += n - 8 { // the pattern again and again
+		copy(b[n:], b[8:n])
 	}
 	binary.BigEndian.PutUint32(b[4:], crc32.ChecksumIEEE(b[8:])^seq)
 	return b
@@ -249,11 +252,11 @@ type leg struct {
 	net   *simlink.Net
 	serve func(net.Conn)
 	work  sync.WaitGroup
-	wrap  func(net.Conn) net.Conn
 
 	mu    sync.Mutex
-	onNew func(*simlink.Link) // called with each new link
-	link  *simlink.Link       // the newest
+	wrap  func(net.Conn) net.Conn // what the client gets of a link; nil: the link
+	onNew func(*simlink.Link)     // called with each new link
+	link  *simlink.Link           // the newest
 	all   []*simlink.Link
 }
 
@@ -271,17 +274,19 @@ func (l *leg) dial(context.Context) (net.Conn, error) {
 	l.mu.Lock()
 	l.link = k
 	l.all = append(l.all, k)
-	onNew := l.onNew
+	onNew, wrap := l.onNew, l.wrap
 	l.mu.Unlock()
 	if onNew != nil {
 		onNew(k)
 	}
 	l.work.Go(func() { l.serve(k.B) })
-	if l.wrap != nil {
-		return l.wrap(k.A), nil
+	if wrap != nil {
+		return wrap(k.A), nil
 	}
 	return k.A, nil
 }
+
+func (l *leg) rewire(wrap func(net.Conn) net.Conn) { l.mu.Lock(); l.wrap = wrap; l.mu.Unlock() }
 
 func (l *leg) newest() *simlink.Link {
 	l.mu.Lock()

@@ -66,6 +66,7 @@ type Conn struct {
 	open    bool          // frames of streams may leave on link: SETUP or RESUME_OK is behind us
 	up      bool          // the other end has answered on link
 	ackedAt uint64        // the received position that the other end was last told
+	ackedOn int64         // when it was told unasked, in ns since born
 	probing bool          // a KEEPALIVE that asks for the other end's position is under way
 	remote  net.Addr      // of the last link
 	err     error         // why the session is over
@@ -92,8 +93,12 @@ type Stats struct {
 }
 
 const (
-	ackEvery   = 256 << 10 // received bytes after which the other end is told its position unasked
-	maxStreams = 1 << 16   // the other end may have open at once
+	// The other end is told its position unasked after so many received bytes: early enough that a camera at 30 fps
+	// has about one picture kept for us, seldom enough that a fast link hardly notices.
+	ackAfter   = 32 << 10
+	ackPause   = 10 * time.Millisecond // since the last time, or
+	ackEvery   = 256 << 10
+	maxStreams = 1 << 16 // the other end may have open at once
 )
 
 func newConn(client bool, s *Setup, o Options) *Conn {
@@ -400,8 +405,12 @@ const maxControl = 256 // answers to KEEPALIVE that wait: a peer that asks and n
 func (c *Conn) acknowledge() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.led.retain && c.open && c.led.received-c.ackedAt >= ackEvery {
-		c.ackedAt = c.led.received
+	due := c.led.received - c.ackedAt
+	if !c.led.retain || !c.open || due < ackAfter {
+		return
+	}
+	if now := c.now(); due >= ackEvery || now-c.ackedOn >= int64(ackPause) {
+		c.ackedAt, c.ackedOn = c.led.received, now
 		c.control.push(keepaliveFrame(c.led.received, false, nil))
 	}
 }
