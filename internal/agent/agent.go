@@ -14,9 +14,9 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -25,7 +25,6 @@ import (
 
 	"github.com/perchcam/perch/internal/agent/service"
 	"github.com/perchcam/perch/pkg/api"
-	"github.com/perchcam/perch/pkg/camera"
 	"github.com/perchcam/perch/pkg/camera/driver"
 	"github.com/perchcam/perch/pkg/gpio"
 	"github.com/perchcam/perch/pkg/link"
@@ -38,6 +37,7 @@ import (
 type Options struct {
 	Config  Config
 	Version string
+	Finder  Finder       // for auto
 	Log     *slog.Logger // nil discards
 }
 
@@ -52,8 +52,7 @@ type Agent struct {
 	started time.Time
 	notify  notifier
 
-	cameras []*camera.Hub
-	kinds   []string // of cameras
+	cameras *cameras
 	service *service.Service
 	peer    *peer.Peer
 	link    *link.Link
@@ -80,11 +79,11 @@ func New(o Options) (*Agent, error) {
 	if a.device == "" {
 		a.device = api.DefaultDevice(hostname, a.machine.id)
 	}
-	if err := a.openCameras(); err != nil {
-		return nil, err
+	if a.cameras, err = newCameras(a.cfg.Cameras, driver.Open, o.Finder, a.log); err != nil {
+		return nil, of(prefix+"_CAMERAS", err)
 	}
 	a.service, err = service.New(service.Config{
-		Cameras: a.cameras, Info: a.info, Boot: a.boot, Synced: gpio.ClockSynced, Keep: int(a.cfg.Retain),
+		Cameras: a.cameras.hubs, Info: a.info, Boot: a.boot, Synced: gpio.ClockSynced, Keep: int(a.cfg.Retain),
 	})
 	if err != nil {
 		return nil, err
@@ -93,7 +92,7 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a.link, err = link.New(link.Config{
-		Brokers: a.cfg.Broker, Dial: new(link.Dialer).Dial, Setup: a.setup, Receiver: a.peer, Events: link.KernelEvents,
+		Brokers: a.cfg.Broker, Dial: new(link.Dialer).Dial, Setup: a.setup, Receiver: receiver{a.peer, a}, Events: link.KernelEvents,
 		Changed: a.linkChanged,
 		Resume:  a.cfg.Resume, SessionTime: time.Duration(a.cfg.SessionTime), Options: session.Options{Retain: int(a.cfg.Retain)},
 		Log: a.log,
@@ -107,28 +106,6 @@ func New(o Options) (*Agent, error) {
 	return a, nil
 }
 
-// openCameras makes a hub for each camera. What is wrong with their settings is reported at once.
-func (a *Agent) openCameras() error {
-	var errs []error
-	for _, spec := range a.cfg.Cameras {
-		src, err := driver.Open(spec)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		h, err := camera.NewHub(camera.Config{Name: spec.Name, Source: src, Want: spec.Want, Linger: spec.Linger, Log: a.log})
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		a.cameras, a.kinds = append(a.cameras, h), append(a.kinds, spec.Kind)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return of(prefix+"_CAMERAS", err)
-	}
-	return nil
-}
-
 // Device returns the name under which the device registers.
 func (a *Agent) Device() string { return a.device }
 
@@ -137,38 +114,36 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.machine.weak {
 		a.log.Warn("there is no machine id: the device's id is made of its host name, so two hosts of one name cannot be told apart", "file", "/etc/machine-id")
 	}
-	a.log.Info("started", "version", a.version, "device", a.device, "cameras", len(a.cameras))
+	a.log.Info("started", "version", a.version, "device", a.device)
 
-	hubs, stopHubs := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopHubs()
-	var capturing, watching sync.WaitGroup
-	for _, h := range a.cameras {
-		capturing.Go(func() { _ = h.Run(hubs) })
-	}
+	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var running sync.WaitGroup
+	searched := make(chan struct{})
+	running.Go(func() {
+		a.cameras.run(inner, sync.OnceFunc(func() { close(searched) }), a.advertise)
+	})
 	linked := make(chan error, 1)
-	go func() { linked <- a.link.Run(ctx) }()
-	watching.Go(func() {
-		watch(hubs, a.notify.every, a.loops(), func() { a.notify.say("WATCHDOG=1") }, a.log)
+	go func() {
+		select {
+		case <-searched:
+		case <-time.After(findPatience):
+		case <-ctx.Done():
+		}
+		linked <- a.link.Run(ctx)
+	}()
+	running.Go(func() {
+		watch(inner, a.notify.every, []loop{{"link", a.link.Alive}, {"cameras", a.cameras.alive}}, func() { a.notify.say("WATCHDOG=1") }, a.log)
 	})
 	a.notify.say("READY=1", status("connecting to "+a.cfg.Broker[0].String()))
 
 	err := <-linked // it has said goodbye
 	a.notify.say("STOPPING=1", status("stopping"))
 	a.peer.Wait()
-	stopHubs()
-	capturing.Wait()
-	watching.Wait()
+	stop()
+	running.Wait()
 	a.log.Info("stopped", "after", time.Since(a.started).Round(time.Second))
 	return err
-}
-
-// loops are what the watchdog watches.
-func (a *Agent) loops() []loop {
-	loops := []loop{{"link", a.link.Alive}}
-	for _, h := range a.cameras {
-		loops = append(loops, loop{"camera " + h.Name(), func(time.Duration) error { h.Stats(); return nil }})
-	}
-	return loops
 }
 
 func (a *Agent) linkChanged(s link.State) {
@@ -197,18 +172,52 @@ func (a *Agent) setup() (session.Setup, error) {
 	return session.Setup{MetadataMIME: wire.MIMEComposite, DataMIME: wire.MIMEOctetStream, Metadata: md}, nil
 }
 
+// advert is what the device offers. The set of cameras only grows, so its size numbers the revisions.
 func (a *Agent) advert() api.Advert {
-	ad := api.Advert{Device: a.device, ID: a.machine.id, Boot: a.boot, Rev: 1, Version: a.version, Routes: a.service.Routes()}
-	for i, h := range a.cameras {
-		ad.Cameras = append(ad.Cameras, api.CameraRef{Name: h.Name(), Kind: a.kinds[i]})
+	cams := a.cameras.refs()
+	return api.Advert{
+		Device: a.device, ID: a.machine.id, Boot: a.boot, Rev: 1 + uint64(len(cams)), Version: a.version,
+		Cameras: cams, Routes: a.service.Routes(),
 	}
-	return ad
+}
+
+// advertise tells the broker that there is more than SETUP said. A broker that wants no METADATA_PUSH ends the session, as
+// rsocket-js 1.0.0-alpha.3 does, and hears the same in the next SETUP.
+func (a *Agent) advertise() {
+	conn := a.link.Conn()
+	if conn == nil {
+		return
+	}
+	advert, err := a.advert().Encode()
+	if err != nil {
+		a.log.Warn("the broker cannot be told of new cameras", "err", err)
+		return
+	}
+	if bytes.Contains(conn.Setup().Metadata, advert) { // SETUP said it
+		return
+	}
+	if md, err := wire.AppendEntry(nil, wire.MIMEAdvert, advert); err == nil {
+		conn.Push(md)
+	}
+}
+
+// receiver is the peer, and says with every new link what the broker may not have heard: a push is lost with its link.
+type receiver struct {
+	*peer.Peer
+	a *Agent
+}
+
+func (r receiver) Linked(up, resumed bool) {
+	if up {
+		r.a.advertise()
+	}
+	r.Peer.Linked(up, resumed)
 }
 
 // info is what agent.info says, but for the clocks.
 func (a *Agent) info() api.Info {
 	in := a.machine.info()
-	in.Device, in.ID, in.Rev, in.Version, in.Started = a.device, a.machine.id, 1, a.version, a.started.UTC()
+	in.Device, in.ID, in.Rev, in.Version, in.Started = a.device, a.machine.id, a.advert().Rev, a.version, a.started.UTC()
 	in.Dialect, in.Resumes = a.cfg.Dialect.String(), a.link.State().Resumes
 	return in
 }

@@ -24,7 +24,7 @@ func (s *Service) info(_ context.Context, options []byte) (peer.Payload, error) 
 // drops adds up what the cameras threw away, by reason.
 func (s *Service) drops() map[string]uint64 {
 	drops := map[string]uint64{}
-	for _, h := range s.cfg.Cameras {
+	for _, h := range s.cfg.Cameras() {
 		st := h.Stats()
 		for reason, n := range st.Dropped {
 			drops[reason] += n

@@ -21,9 +21,10 @@ func (s *Service) list(ctx context.Context, options []byte) (peer.Payload, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
-	cameras := make(api.List[api.Camera], len(s.cfg.Cameras))
+	hubs := s.cfg.Cameras()
+	cameras := make(api.List[api.Camera], len(hubs))
 	var asking sync.WaitGroup
-	for i, h := range s.cfg.Cameras {
+	for i, h := range hubs {
 		asking.Go(func() { cameras[i] = describe(ctx, h) })
 	}
 	asking.Wait()

@@ -31,11 +31,11 @@ import (
 
 // Config is what a Service serves.
 type Config struct {
-	Cameras []*camera.Hub   // the first is what a request without a name means
-	Info    func() api.Info // all but the clocks
-	Boot    string          // of this run: sequence numbers begin anew with it
-	Synced  func() bool     // whether the wall clock follows a time source
-	Keep    int             // bytes that one keep=all stream may queue
+	Cameras func() []*camera.Hub // those there are now; the first is what a request without a name means
+	Info    func() api.Info      // all but the clocks
+	Boot    string               // of this run: sequence numbers begin anew with it
+	Synced  func() bool          // whether the wall clock follows a time source
+	Keep    int                  // bytes that one keep=all stream may queue
 }
 
 // Service answers requests.
@@ -54,8 +54,8 @@ var _ peer.Handler = (*Service)(nil)
 
 // New returns a Service. It starts nothing.
 func New(cfg Config) (*Service, error) {
-	if cfg.Info == nil || cfg.Synced == nil || cfg.Boot == "" || cfg.Keep <= 0 {
-		return nil, errors.New("service: Info, Synced, Boot and Keep are needed")
+	if cfg.Cameras == nil || cfg.Info == nil || cfg.Synced == nil || cfg.Boot == "" || cfg.Keep <= 0 {
+		return nil, errors.New("service: Cameras, Info, Synced, Boot and Keep are needed")
 	}
 	s := &Service{cfg: cfg}
 	s.responses = map[string]response{
@@ -156,14 +156,15 @@ func clip(s string) string { return s[:min(len(s), 64)] }
 
 // camera finds a camera by its name; "" is the first.
 func (s *Service) camera(name string) (*camera.Hub, error) {
-	if len(s.cfg.Cameras) == 0 {
+	cameras := s.cfg.Cameras()
+	if len(cameras) == 0 {
 		return nil, peer.Errorf(peer.CodeRejected, "this device has no camera")
 	}
 	if name == "" {
-		return s.cfg.Cameras[0], nil
+		return cameras[0], nil
 	}
 	var names []string
-	for _, h := range s.cfg.Cameras {
+	for _, h := range cameras {
 		if h.Name() == name {
 			return h, nil
 		}
