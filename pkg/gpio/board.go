@@ -258,11 +258,11 @@ func (b *Board) now() time.Duration { return b.clock.now() }
 
 // publish puts a change of a sensor into the ring. Called with mu held.
 func (b *Board) publish(s *sensor, kind string, more func(*change)) {
-	c := change{sensor: s.index, kind: kind, on: s.on, raw: s.raw, count: s.count, mono: s.mono, lastOK: s.lastOK, fault: s.fault}
+	c := b.ring.push(change{sensor: s.index, kind: kind, on: s.on, raw: s.raw, count: s.count, mono: s.mono, lastOK: s.lastOK, fault: s.fault})
 	if more != nil {
-		more(&c)
+		more(c)
 	}
-	s.seq = b.ring.push(c)
+	s.seq = c.seq
 	s.changes++
 	b.wake()
 }

@@ -25,15 +25,16 @@ type ring struct {
 	head    uint64   // the highest sequence number, 0 = none yet
 }
 
-func (r *ring) push(c change) uint64 {
+// push gives a change the next number and returns where it is.
+func (r *ring) push(c change) *change {
 	r.head++
 	c.seq = r.head
 	if len(r.entries) < ringSize {
 		r.entries = append(r.entries, c)
 	} else {
-		r.entries[(r.head-1)%ringSize] = c
+		*r.at(r.head) = c
 	}
-	return r.head
+	return r.at(r.head)
 }
 
 // oldest is the lowest sequence number that is still here; head+1 when there is none.
