@@ -1,5 +1,7 @@
 package camera
 
+import "github.com/perchcam/perch/pkg/camera/internal/mjpeg"
+
 // maxFrame bounds one frame, against a driver that reports nonsense.
 const maxFrame = 64 << 20
 
@@ -13,12 +15,12 @@ func copyFrame(f Frame, buf []byte) (*shot, string) {
 	case len(f.Data) > maxFrame:
 		return nil, DropTooBig
 	case f.Format.isJPEG():
-		l, err := walkJPEG(f.Data)
+		l, err := mjpeg.Walk(f.Data)
 		if err != nil {
 			return nil, DropTorn
 		}
-		s.width, s.height = l.width, l.height // what is in it counts, not what was agreed
-		s.data = wholeJPEG(make([]byte, 0, wholeSize(l)), f.Data, l)
+		s.width, s.height = l.Width, l.Height // what is in it counts, not what was agreed
+		s.data = l.Append(make([]byte, 0, l.Size()), f.Data)
 		return s, ""
 	case f.Format == H264:
 		s.data = append([]byte(nil), f.Data...)

@@ -69,18 +69,18 @@ func (s *Source) change(f func()) {
 	}
 }
 
-func (s *Source) now() (err error, stalled bool, changed <-chan struct{}) {
+func (s *Source) now() (stalled bool, changed <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.changed == nil {
 		s.changed = make(chan struct{})
 	}
-	return s.err, s.stalled, s.changed
+	return s.stalled, s.changed, s.err
 }
 
 // Describe says what the fields say.
 func (s *Source) Describe(context.Context) (camera.Info, error) {
-	if err, _, _ := s.now(); err != nil {
+	if _, _, err := s.now(); err != nil {
 		return camera.Info{}, err
 	}
 	w, h, format, period := s.shape()
@@ -94,7 +94,7 @@ func (s *Source) Describe(context.Context) (camera.Info, error) {
 // Await waits for Mend.
 func (s *Source) Await(ctx context.Context) error {
 	for {
-		err, _, changed := s.now()
+		_, changed, err := s.now()
 		if err == nil {
 			return nil
 		}
@@ -127,7 +127,7 @@ func (s *Source) Frames(ctx context.Context, want camera.Want) iter.Seq2[camera.
 		timer := time.NewTimer(s.Start)
 		defer timer.Stop()
 		for n := uint64(0); ; {
-			err, stalled, changed := s.now()
+			stalled, changed, err := s.now()
 			if err != nil {
 				yield(camera.Frame{}, err)
 				return

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/perchcam/perch/pkg/camera"
+	"github.com/perchcam/perch/pkg/camera/internal/pace"
 )
 
 // The picture when nothing is asked for.
@@ -57,21 +58,10 @@ func (s *Source) Describe(context.Context) (camera.Info, error) {
 func (s *Source) Frames(ctx context.Context, want camera.Want) iter.Seq2[camera.Frame, error] {
 	return func(yield func(camera.Frame, error) bool) {
 		c := newCanvas(want)
-		period := c.period
-		began := camera.Mono() // before the ticker, so that tick n finds frame n
-		tick := time.NewTicker(period)
-		defer tick.Stop()
-		for {
-			now := camera.Mono()
-			seq := uint64((now - began) / period)
-			f, err := c.draw(seq, now)
+		for n, now := range pace.Beat(ctx, c.period) {
+			f, err := c.draw(n, now)
 			if !yield(f, err) || err != nil {
 				return
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
 			}
 		}
 	}

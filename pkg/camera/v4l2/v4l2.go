@@ -37,7 +37,7 @@ func New(spec camera.Spec) (*Source, error) {
 // sentence makes of a failed step an error that says what to do, and that
 // errors.Is finds both by the camera's sentinel and by errno.
 func sentence(step, path string, err error) error {
-	var is, hint = error(nil), ""
+	is, hint := error(nil), ""
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO):
 		is = camera.ErrAbsent
