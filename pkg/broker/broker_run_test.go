@@ -85,6 +85,9 @@ func TestRun(t *testing.T) {
 	run(composed(deviceSetup("cam", "id", 1), true), echo)
 	l := run(composed(laptopSetup(), true), nil)
 	md := to("cam", "x", waitTag("5s"))
+	if _, err := l.RequestResponse(t.Context(), peer.Payload{Metadata: md}); err != nil { // it may not be there yet
+		t.Fatal(err)
+	}
 	big := bytes.Repeat([]byte("picture"), 100_000)
 	if v, err := l.RequestResponse(t.Context(), peer.Payload{Metadata: md, Data: big}); err != nil || !bytes.Equal(v.Data, big) {
 		t.Fatalf("%d bytes, %v", len(v.Data), err)

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 
@@ -13,12 +14,12 @@ import (
 
 // card is who a session said it is in SETUP. It does not change.
 type card struct {
-	device   string   // its name; "": not a device, and never routable
-	id       string   // stable over connections, where the device gives one
-	route    string   // of this connection only: route id, or Alibaba's uuid
-	services []string // under which it is found
-	tags     []wire.Tag
-	auth     wire.Auth
+	device string     // its name; "": not a device, and never routable
+	id     string     // stable over connections, where the device gives one
+	route  string     // of this connection only: route id, or Alibaba's uuid
+	tags   []wire.Tag // as it gave them
+	terms  []wire.Tag // what an address may ask of it
+	auth   wire.Auth
 }
 
 // title is how a session is called in texts that others read.
@@ -64,42 +65,78 @@ func readCard(s *session.Setup) (card, *api.Advert, error) {
 		return card{}, nil, session.Errorf(core.ErrorCodeRejectedSetup, "%v", err)
 	}
 	c.device = name
-	for _, service := range append([]string{api.Service, said.Service}, said.Services...) {
-		if service != "" && !slices.Contains(c.services, service) {
-			c.services = append(c.services, service)
-		}
-	}
+	c.setTerms(append([]string{api.Service, said.Service}, said.Services...)...)
 	return c, advert, nil
 }
 
-// has reports whether the device meets one condition of an address.
-func (c *card) has(key, value []byte) bool {
-	switch string(key) {
-	case wire.KeyDevice:
-		return string(value) == c.device
-	case wire.KeyServiceName, "service":
-		return slices.Contains(c.services, string(value))
-	case wire.KeyRouteID, "id", "uuid":
-		return string(value) == c.route || len(value) == len(c.route)+4 && string(value) == "Id{"+c.route+"}" // as Java prints one
-	case keyLBMethod:
-		return true // how to choose, not from what
+// setTerms collects what an address may ask of the device. What only the broker may say of it is not taken
+// from its tags.
+func (c *card) setTerms(services ...string) {
+	c.terms = []wire.Tag{{Key: wire.KeyDevice, Value: c.device}}
+	if c.route != "" {
+		c.terms = append(c.terms, wire.Tag{Key: wire.KeyRouteID, Value: c.route})
 	}
-	for _, tag := range c.tags {
-		if tag.Key == string(key) {
-			return tag.Value == string(value)
+	for _, service := range services {
+		term := wire.Tag{Key: wire.KeyServiceName, Value: service}
+		if service != "" && !slices.Contains(c.terms, term) {
+			c.terms = append(c.terms, term)
 		}
 	}
-	return string(key) == wire.KeyInstanceName && string(value) == c.device
+	instance := false
+	for _, tag := range c.tags {
+		switch tag.Key {
+		case wire.KeyDevice, wire.KeyRouteID, wire.KeyServiceName:
+			continue
+		case wire.KeyInstanceName:
+			instance = true
+		}
+		c.terms = append(c.terms, tag)
+	}
+	if !instance {
+		c.terms = append(c.terms, wire.Tag{Key: wire.KeyInstanceName, Value: c.device})
+	}
 }
 
 const keyLBMethod = "io.rsocket.broker.LBMethod"
 
+var (
+	keyServiceName = []byte(wire.KeyServiceName)
+	keyRouteID     = []byte(wire.KeyRouteID)
+)
+
+// term returns a condition of an address as terms have it; false: it says how to choose, not from what. It copies
+// neither key nor value.
+func term(k, v []byte) (key, value []byte, ok bool) {
+	switch string(k) {
+	case keyLBMethod:
+		return nil, nil, false
+	case "service":
+		return keyServiceName, v, true
+	case "id", "uuid":
+		return keyRouteID, v, true
+	case wire.KeyRouteID:
+		if id, found := bytes.CutPrefix(v, []byte("Id{")); found { // as Java prints one
+			v = bytes.TrimSuffix(id, []byte("}"))
+		}
+	}
+	return k, v, true
+}
+
 // meets reports whether the device meets every condition of an address.
 func (c *card) meets(t *wire.Target) bool {
-	for key, value := range t.Conditions() {
-		if !c.has(key, value) {
+	for k, v := range t.Conditions() {
+		if key, value, ok := term(k, v); ok && !c.has(key, value) {
 			return false
 		}
 	}
 	return true
+}
+
+func (c *card) has(key, value []byte) bool {
+	for i := range c.terms {
+		if c.terms[i].Key == string(key) && c.terms[i].Value == string(value) {
+			return true
+		}
+	}
+	return false
 }

@@ -190,20 +190,29 @@ func (p *tap) frames() []string {
 
 // send writes a frame: a header and its body.
 func (p *tap) send(id uint32, t core.FrameType, flags core.FrameFlag, body ...byte) {
+	p.write(id, t, flags, body...)
+	synctest.Wait()
+}
+
+func (p *tap) write(id uint32, t core.FrameType, flags core.FrameFlag, body ...byte) {
 	header := core.NewFrameHeader(id, t, flags)
 	b := append(header.Bytes(), body...)
 	_, _ = p.nc.Write(append([]byte{byte(len(b) >> 16), byte(len(b) >> 8), byte(len(b))}, b...)) // the broker may have closed
-	synctest.Wait()
 }
 
 // setup says SETUP as a device or, for nil, as a laptop.
 func (p *tap) setup(s *wire.Setup) {
+	p.hello(s)
+	synctest.Wait()
+}
+
+func (p *tap) hello(s *wire.Setup) {
 	body := []byte{0, 1, 0, 0, 0, 0, 0x27, 0x10, 0, 0, 0x75, 0x30} // 1.0, 10 s, 30 s
 	for _, mime := range []string{wire.MIMEComposite, wire.MIMEJSON} {
 		body = append(append(body, byte(len(mime))), mime...)
 	}
 	if s == nil {
-		p.send(0, core.FrameTypeSetup, 0, body...)
+		p.write(0, core.FrameTypeSetup, 0, body...)
 		return
 	}
 	md, err := s.Append(nil)
@@ -211,5 +220,5 @@ func (p *tap) setup(s *wire.Setup) {
 		panic(err)
 	}
 	body = append(body, byte(len(md)>>16), byte(len(md)>>8), byte(len(md)))
-	p.send(0, core.FrameTypeSetup, core.FlagMetadata, append(body, md...)...)
+	p.write(0, core.FrameTypeSetup, core.FlagMetadata, append(body, md...)...)
 }

@@ -22,8 +22,9 @@ type registry struct {
 
 	mu      sync.RWMutex // guards the following
 	devices map[string]*device
-	turn    uint64                         // of balancing
-	parked  map[string]map[*route]struct{} // by the device they name, "" for any
+	terms   map[wire.Tag]map[*device]struct{} // who meets one; without names, which devices has
+	turn    uint64                            // of balancing
+	parked  map[string]map[*route]struct{}    // by the device they name, "" for any
 	waiting int
 }
 
@@ -37,10 +38,14 @@ type device struct {
 	turn   uint64 // when balancing last chose it
 }
 
+// choices is how many devices balancing compares, at most.
+const choices = 128
+
 func newRegistry() *registry {
 	return &registry{
 		events:  newEvents(),
 		devices: map[string]*device{},
+		terms:   map[wire.Tag]map[*device]struct{}{},
 		parked:  map[string]map[*route]struct{}{},
 	}
 }
@@ -57,9 +62,10 @@ func (g *registry) join(l *leg, a *api.Advert) (old *leg, err error) {
 				"another device is connected as %q: give one of them another name, or stop the other one first", name)
 		}
 		old = d.leg
+		g.remove(d)
 	}
 	d := &device{leg: l, up: true, since: time.Now(), advert: a}
-	g.devices[name] = d
+	g.enter(d)
 	g.events.add(d.view(api.StateOnline))
 	return old, nil
 }
@@ -93,7 +99,7 @@ func (g *registry) leave(l *leg, err error) {
 	if d == nil || d.leg != l {
 		return
 	}
-	delete(g.devices, l.card.device)
+	g.remove(d)
 	d.since, d.reason = time.Now(), api.Text(err.Error())
 	g.events.add(d.view(api.StateLeft))
 }
@@ -119,12 +125,13 @@ func (g *registry) advertise(l *leg, data []byte) error {
 }
 
 // find returns the session that a request is for; away: there is one that would do, without a link.
-// Of several it takes the one that answers least, then the one that was not taken longest.
+// Of several it takes the one that answers least, then the one that was not taken longest; of very many the best
+// of some at random.
 func (g *registry) find(t *wire.Target) (l *leg, away bool) {
-	g.mu.RLock()
 	if t.Device != nil {
-		d := g.devices[string(t.Device)]
+		g.mu.RLock()
 		defer g.mu.RUnlock()
+		d := g.devices[string(t.Device)]
 		if d == nil || !d.leg.card.meets(t) {
 			return nil, false
 		}
@@ -133,18 +140,24 @@ func (g *registry) find(t *wire.Target) (l *leg, away bool) {
 		}
 		return d.leg, false
 	}
-	g.mu.RUnlock()
-
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var best *device
-	for _, d := range g.devices {
-		switch {
-		case !d.leg.card.meets(t):
-		case !d.up:
+	few, all := g.narrow(t)
+	n := 0
+	for d := range few { // in random order
+		if !all && !d.leg.card.meets(t) {
+			continue
+		}
+		if !d.up {
 			away = true
-		case best == nil || d.before(best):
+			continue
+		}
+		if best == nil || d.before(best) {
 			best = d
+		}
+		if n++; n == choices {
+			break
 		}
 	}
 	if best == nil {
@@ -153,6 +166,44 @@ func (g *registry) find(t *wire.Target) (l *leg, away bool) {
 	g.turn++
 	best.turn = g.turn
 	return best.leg, false
+}
+
+// narrow returns the devices that meet the rarest condition of an address; all: it has no other.
+func (g *registry) narrow(t *wire.Target) (few map[*device]struct{}, all bool) {
+	n := 0
+	for k, v := range t.Conditions() {
+		key, value, ok := term(k, v)
+		if !ok {
+			continue
+		}
+		if set := g.terms[wire.Tag{Key: string(key), Value: string(value)}]; n == 0 || len(set) < len(few) {
+			few = set
+		}
+		n++
+	}
+	return few, n == 1
+}
+
+func (g *registry) enter(d *device) {
+	g.devices[d.leg.card.device] = d
+	for _, term := range d.leg.card.terms {
+		if term.Key == wire.KeyDevice {
+			continue
+		}
+		if g.terms[term] == nil {
+			g.terms[term] = map[*device]struct{}{}
+		}
+		g.terms[term][d] = struct{}{}
+	}
+}
+
+func (g *registry) remove(d *device) {
+	delete(g.devices, d.leg.card.device)
+	for _, term := range d.leg.card.terms {
+		if delete(g.terms[term], d); len(g.terms[term]) == 0 {
+			delete(g.terms, term)
+		}
+	}
 }
 
 // before reports whether balancing takes d rather than e.
