@@ -17,14 +17,14 @@ type inbox struct {
 	queue   []Payload
 	head    int        // queue[head:] has not been taken
 	slot    [1]Payload // queue's first memory: most requests have one answer
-	bytes   int        // in queue and part
+	bytes   int        // in queue, and part's memory
 	granted uint32     // elements the other end may still send
 	window  uint32
 	limit   uint32 // elements that may still be asked for; maxN: without limit
 	part    Payload
 	partial bool
 	ending  bool          // COMPLETE came with a fragment that was not the last
-	hint    int           // bytes of the last element's data: the next will be like it
+	hint    int           // bytes of the last element's data: the next is probably like it
 	err     error         // set: no more will come; io.EOF after COMPLETE
 	wake    chan struct{} // cap 1; nil where nobody waits
 }
@@ -78,7 +78,7 @@ func (in *inbox) count(p *Peer, n int) {
 }
 
 func (in *inbox) forgetPart(p *Peer) {
-	in.count(p, -in.part.size())
+	in.count(p, -in.part.memory())
 	in.part, in.partial = Payload{}, false
 }
 
@@ -124,28 +124,34 @@ func (st *stream) payload(f session.Frame) {
 	if hasMD && md == nil {
 		md = []byte{}
 	}
-	in.count(st.p, n)
 	v := Payload{md, data}
 	if follows || in.partial {
-		v = Payload{extend(in.part.Metadata, md, 0), extend(in.part.Data, data, in.hint)}
+		hint := in.hint
+		if hint == 0 {
+			hint = int(st.p.hint.Load())
+		}
+		v = Payload{extend(in.part.Metadata, md, 0), extend(in.part.Data, data, hint)}
+		in.count(st.p, v.memory()-in.part.memory())
+		if follows {
+			in.part, in.partial, in.ending = v, true, in.ending || complete
+			return
+		}
+		in.count(st.p, -v.memory())
+		if cap(v.Data) > 2*len(v.Data) { // the hint was wrong
+			v.Data = slices.Clone(v.Data)
+		}
+		in.hint = len(v.Data)
+		st.p.hint.Store(int64(in.hint))
+		complete = complete || in.ending
+		in.part, in.partial, in.ending = Payload{}, false, false
 	} else {
 		v = v.clone()
 	}
-	if follows {
-		in.part, in.partial, in.ending = v, true, in.ending || complete
-		return
-	}
-	if cap(v.Data) > 2*len(v.Data)+4096 { // the hint was wrong: do not keep what is not counted
-		v.Data = slices.Clone(v.Data)
-	}
-	in.hint = len(v.Data)
-	complete = complete || in.ending
-	in.part, in.partial, in.ending = Payload{}, false, false
 	if st.asking {
-		in.count(st.p, -v.size())
 		st.begin(v, complete)
 		return
 	}
+	in.count(st.p, v.size())
 	if in.granted--; st.kind == core.FrameTypeRequestResponse {
 		complete = true // an answer completes whether it says so or not
 	}
@@ -156,17 +162,19 @@ func (st *stream) payload(f session.Frame) {
 	wake(in.wake)
 }
 
-// extend appends src to dst, which at least doubles when it grows: a list of fragments would let empty
-// ones cost memory without bound. size is what it will probably come to. nil and nil stay nil.
-func extend(dst, src []byte, size int) []byte {
-	if dst == nil && src != nil {
-		dst = make([]byte, 0, max(len(src), size+size/8))
-	}
-	if len(dst)+len(src) > cap(dst) {
-		dst = slices.Grow(dst, max(len(src), len(dst)))
+// extend appends src to dst, which at least doubles when it grows, and grows up to eightfold towards what
+// it will probably come to. A list of fragments would let empty ones cost memory without bound. nil and nil
+// stay nil.
+func extend(dst, src []byte, hint int) []byte {
+	if n := len(dst) + len(src); n > cap(dst) || dst == nil && src != nil {
+		size := max(n, 2*len(dst), min(hint+hint/8, 8*n))
+		dst = append(make([]byte, 0, size), dst...)
 	}
 	return append(dst, src...)
 }
+
+// memory is what v's bytes keep from the garbage collector.
+func (v Payload) memory() int { return cap(v.Metadata) + cap(v.Data) }
 
 // completed notes COMPLETE from the other end. mu is held.
 func (st *stream) completed() {

@@ -22,6 +22,8 @@ type outbox struct {
 	err     error         // set: nothing more may be said; io.EOF: all is said
 	change  chan struct{} // closed at the next change; nil: nobody waits
 
+	flushing bool // a goroutine is about to flush
+
 	keep    int       // bytes that may queue (Keep); 0: none
 	kept    int       // bytes that are counted as held
 	backlog []Payload // kept, and not yet given to the session
@@ -155,12 +157,30 @@ func (st *stream) element(ctx context.Context, v Payload) error {
 	}
 	out.spend()
 	st.send(v, core.FlagNext, 0)
+	later := small && out.credit > 0 && out.waiting < smallCount
+	spawn := later && !out.flushing
+	out.flushing = out.flushing || later
 	st.mu.Unlock()
-	st.s.Session().Flush()
+	switch {
+	case spawn:
+		st.p.start(st.flush)
+	case !later:
+		st.s.Session().Flush()
+	}
 	if small {
 		return nil
 	}
 	return st.awaitLeft(ctx)
+}
+
+// flush sends small elements. It runs when their producer rests, or on another processor: so those that come in a
+// row leave in one write, and one that comes alone leaves at once.
+func (st *stream) flush() {
+	defer st.p.done()
+	st.mu.Lock()
+	st.out.flushing = false
+	st.mu.Unlock()
+	st.s.Session().Flush()
 }
 
 // awaitLeft waits until the session no longer needs what it was given.

@@ -99,6 +99,7 @@ type Peer struct {
 	open     atomic.Int64 // incoming requests
 	buffered atomic.Int64 // bytes received and not yet taken
 	held     atomic.Int64 // bytes handed over by handlers and not yet left
+	hint     atomic.Int64 // bytes of the last payload that came in fragments
 	counters counters
 
 	mu      sync.Mutex // guards the following
@@ -115,7 +116,7 @@ type counters struct{ refused, dropped, flooded, tooLarge, panics atomic.Uint64 
 // Stats is what a Peer has under way, and why it ended or dropped what it did.
 type Stats struct {
 	Requests int // incoming, being received or answered
-	Buffered int // bytes received and not yet taken
+	Buffered int // bytes of memory for what is received and not yet taken
 	Held     int // bytes that handlers are done with and that have not left
 
 	Refused  uint64 // requests over MaxHandlers or MaxHeld
