@@ -45,17 +45,21 @@ Exit codes:
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout io.Writer, stderr *os.File) int {
-	switch {
-	case len(args) == 0:
+	if len(args) == 0 {
 		return serve(stderr)
-	case len(args) == 1 && (args[0] == "--version" || args[0] == "-version"):
-		fmt.Fprintln(stdout, "perch-agent", version())
-		return exitOK
-	case len(args) == 1 && (args[0] == "--help" || args[0] == "-help" || args[0] == "-h"):
-		fmt.Fprintf(stdout, usage, agent.File, variables())
-		return exitOK
 	}
-	fmt.Fprintf(stderr, "perch-agent: unknown argument %q\nTry perch-agent --help.\n", args[0])
+	wrong := args[len(args)-1] // of several, the first may be right
+	if len(args) == 1 {
+		switch args[0] {
+		case "--version", "-version":
+			fmt.Fprintln(stdout, "perch-agent", version())
+			return exitOK
+		case "--help", "-help", "-h":
+			fmt.Fprintf(stdout, usage, agent.File, variables())
+			return exitOK
+		}
+	}
+	fmt.Fprintf(stderr, "perch-agent: unknown argument %q\nTry perch-agent --help.\n", wrong)
 	return exitUsage
 }
 

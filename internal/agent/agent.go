@@ -37,7 +37,7 @@ import (
 type Options struct {
 	Config  Config
 	Version string
-	Finder  Finder       // for auto
+	Search  Search       // of cameras; by default as the system tells
 	Log     *slog.Logger // nil discards
 }
 
@@ -79,7 +79,10 @@ func New(o Options) (*Agent, error) {
 	if a.device == "" {
 		a.device = api.DefaultDevice(hostname, a.machine.id)
 	}
-	if a.cameras, err = newCameras(a.cfg.Cameras, driver.Open, o.Finder, a.log); err != nil {
+	if o.Search.Expand == nil {
+		o.Search = Search{driver.Expand, videoDevices}
+	}
+	if a.cameras, err = newCameras(a.cfg.Cameras, driver.Open, o.Search, a.log); err != nil {
 		return nil, of(prefix+"_CAMERAS", err)
 	}
 	a.service, err = service.New(service.Config{

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -213,33 +214,45 @@ func TestAgentRegistersAnswersAndSaysGoodbye(t *testing.T) {
 	}
 }
 
-// finder finds what a test says.
-type finder struct {
+// shelf is where a test keeps cameras that may be found.
+type shelf struct {
 	mu    sync.Mutex
 	specs []camera.Spec
 	more  chan struct{}
 }
 
-func (f *finder) Find(context.Context) []camera.Spec {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.specs
+func newShelf(specs ...camera.Spec) *shelf { return &shelf{specs: specs, more: make(chan struct{})} }
+
+func (s *shelf) search() Search { return Search{s.expand, s.watch} }
+
+func (s *shelf) expand(_ context.Context, specs []camera.Spec) []camera.Spec {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := specs[: len(specs)-1 : len(specs)-1] // the last is auto
+	for _, spec := range s.specs {
+		if !slices.ContainsFunc(out, func(o camera.Spec) bool { return o.Name == spec.Name }) {
+			out = append(out, spec)
+		}
+	}
+	return out
 }
 
-func (f *finder) Changed(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-f.more:
-		return nil
+func (s *shelf) watch(ctx context.Context, look func()) error {
+	for {
+		look()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.more:
+		}
 	}
 }
 
-func (f *finder) plug(specs ...camera.Spec) {
-	f.mu.Lock()
-	f.specs = append(f.specs, specs...)
-	f.mu.Unlock()
-	f.more <- struct{}{}
+func (s *shelf) plug(specs ...camera.Spec) {
+	s.mu.Lock()
+	s.specs = append(s.specs, specs...)
+	s.mu.Unlock()
+	s.more <- struct{}{}
 }
 
 func pattern(name string) camera.Spec {
@@ -248,16 +261,16 @@ func pattern(name string) camera.Spec {
 
 func TestAgentTellsOfACameraThatComesLater(t *testing.T) {
 	b := newBroker(t)
-	f := &finder{specs: []camera.Spec{pattern("one")}, more: make(chan struct{})}
-	start(t, Options{Config: config(t, b, "auto;named=pattern:x"), Version: "1", Finder: f})
+	f := newShelf(pattern("one"))
+	start(t, Options{Config: config(t, b, "auto;named=pattern:x"), Version: "1", Search: f.search()})
 	c := within(t, b.sessions, "a session")
 	ad := advertOf(t, c.Setup().Metadata)
-	if got := names(ad); got != "named one" {
+	if got := cameraNames(ad); got != "named one" {
 		t.Errorf("SETUP says %s", got)
 	}
 	f.plug(pattern("two"))
 	later := advertOf(t, within(t, b.pushes, "a push"))
-	if got := names(later); got != "named one two" || later.Rev <= ad.Rev || later.Boot != ad.Boot {
+	if got := cameraNames(later); got != "named one two" || later.Rev <= ad.Rev || later.Boot != ad.Boot {
 		t.Errorf("the push says %s, revision %d after %d", got, later.Rev, ad.Rev)
 	}
 }
@@ -275,7 +288,7 @@ func advertOf(t *testing.T, md []byte) api.Advert {
 	return a
 }
 
-func names(a api.Advert) string {
+func cameraNames(a api.Advert) string {
 	var list []string
 	for _, c := range a.Cameras {
 		list = append(list, c.Name)
@@ -283,7 +296,7 @@ func names(a api.Advert) string {
 	return strings.Join(list, " ")
 }
 
-func TestCamerasAreFoundOnceAndNamedApart(t *testing.T) {
+func TestCamerasAreFoundOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		open := func(s camera.Spec) (camera.Source, error) {
@@ -292,9 +305,9 @@ func TestCamerasAreFoundOnceAndNamedApart(t *testing.T) {
 			}
 			return &cameratest.Source{}, nil
 		}
-		f := &finder{specs: []camera.Spec{pattern("yard"), pattern("broken"), {Name: "named", Kind: camera.KindPattern, Address: "elsewhere"}}, more: make(chan struct{})}
+		f := newShelf(pattern("yard"), pattern("broken"))
 		specs := []camera.Spec{{Name: "named", Kind: camera.KindPattern, Address: "here"}, {Kind: camera.KindAuto}}
-		c, err := newCameras(specs, open, f, slog.New(slog.NewTextHandler(&log, nil)))
+		c, err := newCameras(specs, open, f.search(), slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -317,7 +330,7 @@ func TestCamerasAreFoundOnceAndNamedApart(t *testing.T) {
 		for _, r := range c.refs() {
 			got = append(got, r.Name)
 		}
-		if s := strings.Join(got, " "); s != "named yard named-2 late" || grown != 1 {
+		if s := strings.Join(got, " "); s != "named yard late" || grown != 1 {
 			t.Errorf("cameras: %s; grown %d times", s, grown)
 		}
 		if n := strings.Count(log.String(), "cannot be used"); n != 1 {

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -15,41 +12,42 @@ import (
 	"github.com/perchcam/perch/pkg/camera"
 )
 
-// Finder finds the cameras that PERCH_CAMERAS=auto means.
-type Finder interface {
-	// Find returns what is there now, under names that are the same after a restart.
-	Find(ctx context.Context) []camera.Spec
-	// Changed waits until there may be more. An error says that it cannot tell.
-	Changed(ctx context.Context) error
+// Search is how the cameras that PERCH_CAMERAS=auto means are found.
+type Search struct {
+	// Expand puts what is there now in the place of auto among specs, under names that are the same after a restart, and
+	// leaves out what specs has already (driver.Expand).
+	Expand func(ctx context.Context, specs []camera.Spec) []camera.Spec
+	// Watch calls look when it has begun to watch and whenever there may be more, until ctx ends. An error says that it cannot.
+	Watch func(ctx context.Context, look func()) error
 }
 
 // cameras is the device's cameras: those that its owner named and, with auto, those that are found, now or later. The set only
 // grows: a camera that is unplugged keeps its name and is missing.
 type cameras struct {
-	open   func(camera.Spec) (camera.Source, error)
-	finder Finder // nil: nothing is searched
-	log    *slog.Logger
+	open  func(camera.Spec) (camera.Source, error)
+	auto  Search // Expand nil: nothing is searched
+	log   *slog.Logger
+	known []camera.Spec // owned by run after New: all, those that cannot be used too
 
-	mu   sync.Mutex // guards the following
-	all  []cam
-	seen map[string]bool // specs that were found and cannot be opened: said once
+	mu  sync.Mutex // guards the following
+	all []cam
 }
 
 type cam struct {
 	*camera.Hub
-	kind, address string
+	kind string
 }
 
 // findPatience is how long a device waits with its first SETUP for the search: rpicam-hello takes a second on a Pi Zero.
 const findPatience = 5 * time.Second
 
 // newCameras opens what its owner named. The error lists everything that is wrong.
-func newCameras(specs []camera.Spec, open func(camera.Spec) (camera.Source, error), finder Finder, log *slog.Logger) (*cameras, error) {
-	c := &cameras{open: open, log: log, seen: map[string]bool{}}
+func newCameras(specs []camera.Spec, open func(camera.Spec) (camera.Source, error), auto Search, log *slog.Logger) (*cameras, error) {
+	c := &cameras{open: open, log: log}
 	var errs []error
 	for _, spec := range specs {
 		if spec.Kind == camera.KindAuto {
-			c.finder = finder
+			c.auto = auto
 			continue
 		}
 		if _, err := c.add(spec); err != nil {
@@ -60,6 +58,7 @@ func newCameras(specs []camera.Spec, open func(camera.Spec) (camera.Source, erro
 }
 
 func (c *cameras) add(spec camera.Spec) (cam, error) {
+	c.known = append(c.known, spec)
 	src, err := c.open(spec)
 	if err != nil {
 		return cam{}, err
@@ -68,19 +67,11 @@ func (c *cameras) add(spec camera.Spec) (cam, error) {
 	if err != nil {
 		return cam{}, err
 	}
-	k := cam{h, spec.Kind, place(spec)}
+	k := cam{h, spec.Kind}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.all = append(c.all, k)
 	return k, nil
-}
-
-// place is where a camera is, whichever of its paths names it.
-func place(spec camera.Spec) string {
-	if real, err := filepath.EvalSymlinks(spec.Address); err == nil {
-		return spec.Kind + ":" + real
-	}
-	return spec.Kind + ":" + spec.Address
 }
 
 // run runs the cameras until ctx ends. searched is called when the first search is over; grown when a later one has found more.
@@ -90,37 +81,49 @@ func (c *cameras) run(ctx context.Context, searched, grown func()) {
 	for _, k := range c.list() {
 		running.Go(func() { _ = k.Run(ctx) })
 	}
-	for first := true; c.finder != nil && ctx.Err() == nil; first = false {
+	if c.auto.Expand == nil {
+		searched()
+		<-ctx.Done()
+		return
+	}
+	looks := make(chan struct{}, 1)
+	look := func() {
+		select {
+		case looks <- struct{}{}:
+		default:
+		}
+	}
+	running.Go(func() {
+		if err := c.auto.Watch(ctx, look); err != nil && ctx.Err() == nil {
+			c.log.Warn("cameras that are plugged in from now on are not found before a restart", "err", err)
+			look()
+		}
+	})
+	for first := true; ; first = false {
+		select {
+		case <-ctx.Done():
+			return
+		case <-looks:
+		}
 		found := c.search(ctx)
 		for _, k := range found {
 			running.Go(func() { _ = k.Run(ctx) })
 		}
-		switch {
-		case first:
+		if first {
 			searched()
-		case len(found) > 0:
+		} else if len(found) > 0 {
 			grown()
 		}
-		if err := c.finder.Changed(ctx); err != nil {
-			if ctx.Err() == nil {
-				c.log.Warn("cameras that are plugged in from now on are not found before a restart", "err", err)
-			}
-			break
-		}
 	}
-	searched()
 }
 
 // search adds the cameras that are new.
 func (c *cameras) search(ctx context.Context) (added []cam) {
-	for _, spec := range c.finder.Find(ctx) {
-		if c.has(place(spec)) || c.seen[spec.String()] {
-			continue
-		}
-		spec.Name = c.free(spec.Name)
+	n := len(c.known)
+	specs := append(c.known[:n:n], camera.Spec{Kind: camera.KindAuto})
+	for _, spec := range c.auto.Expand(ctx, specs)[n:] {
 		k, err := c.add(spec)
 		if err != nil {
-			c.seen[spec.String()] = true
 			c.log.Warn("a camera that was found cannot be used", "camera", spec.String(), "err", err)
 			continue
 		}
@@ -128,24 +131,6 @@ func (c *cameras) search(ctx context.Context) (added []cam) {
 		added = append(added, k)
 	}
 	return added
-}
-
-func (c *cameras) has(place string) bool {
-	return slices.ContainsFunc(c.list(), func(k cam) bool { return k.address == place })
-}
-
-// free returns a name that no camera has.
-func (c *cameras) free(name string) string {
-	for n := 1; ; n++ {
-		candidate := name
-		if n > 1 {
-			suffix := "-" + strconv.Itoa(n)
-			candidate = name[:min(len(name), 63-len(suffix))] + suffix
-		}
-		if !slices.ContainsFunc(c.list(), func(k cam) bool { return k.Name() == candidate }) {
-			return candidate
-		}
-	}
 }
 
 // list returns the cameras there are, in their order: those named first. It must not be changed.
@@ -165,7 +150,7 @@ func (c *cameras) hubs() []*camera.Hub {
 	return hubs
 }
 
-// refs is list for the advert; it has as many entries as its revision says.
+// refs is list for the advert.
 func (c *cameras) refs() (refs []api.CameraRef) {
 	for _, k := range c.list() {
 		refs = append(refs, api.CameraRef{Name: k.Name(), Kind: k.kind})

@@ -98,10 +98,10 @@ func unknown(vars []Var) (errs []error) {
 		name, value, _ := strings.Cut(line, "=")
 		switch {
 		case !strings.HasPrefix(name, prefix+"_"):
-		case !known[name]:
-			errs = append(errs, fmt.Errorf("%s: there is no such variable%s", api.Text(name), like(name, known)))
 		case value == "":
 			_ = os.Unsetenv(name)
+		case !known[name]:
+			errs = append(errs, fmt.Errorf("%s: there is no such variable%s", api.Text(name), like(name, known)))
 		}
 	}
 	return errs

@@ -68,7 +68,7 @@ func TestLoadListsEveryMistake(t *testing.T) {
 	setenv(t, map[string]string{
 		"PERCH_BROKER": "broker.example,tcp://", "PERCH_DEVICE": "Hen House", "PERCH_CAMERAS": "a=b;c", "PERCH_TAGS": "device=x,site,a=1,a=2,io.rsocket.broker.Zone=1",
 		"PERCH_LOG_LEVEL": "loud", "PERCH_RESUME": "maybe", "PERCH_RETAIN": "1 elephant", "PERCH_SESSION_TIME": "5", "PERCH_DIALECT": "alibaba",
-		"PERCH_DEVISE": "x", "PERCH_SOMETHING_ELSE": "",
+		"PERCH_DEVISE": "x", "PERCH_SOMETHING_ELSE": "x", "PERCH_EMPTY": "",
 	})
 	_, err := Load()
 	if err == nil {
