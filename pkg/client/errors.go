@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/rsocket/rsocket-go/core"
-
 	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/peer"
 	"github.com/perchcam/perch/pkg/session"
@@ -52,7 +50,7 @@ func (c *Client) lost(err error) error {
 	switch {
 	case !ok:
 		return &Error{Kind: ErrUnreachable, Text: fmt.Sprintf("cannot reach the broker at %s: %s", c.cfg.Broker, api.Text(reason(err))), Err: err}
-	case e.Code == core.ErrorCodeRejectedSetup, e.Code == core.ErrorCodeUnsupportedSetup, e.Code == core.ErrorCodeInvalidSetup:
+	case e.Code == session.CodeRejectedSetup, e.Code == session.CodeUnsupportedSetup, e.Code == session.CodeInvalidSetup:
 		return &Error{Kind: ErrRefused, Text: fmt.Sprintf("the broker at %s refuses the connection: %s", c.cfg.Broker, api.Text(e.Text)), Err: err}
 	}
 	return &Error{Kind: ErrUnreachable, Text: fmt.Sprintf("the broker at %s has ended the connection: %s", c.cfg.Broker, api.Text(e.Text)), Err: err}

@@ -33,8 +33,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/rsocket/rsocket-go/core"
-
 	"github.com/perchcam/perch/pkg/session"
 )
 
@@ -409,7 +407,7 @@ func (c *course) after(o outcome) time.Duration {
 	if o.lasted >= lasting {
 		c.fails = 0
 		switch {
-		case told && said.Code == core.ErrorCodeConnectionClose:
+		case told && said.Code == session.CodeConnectionClose:
 			c.broker = (c.broker + 1) % len(c.plain) // this one is about to be gone
 			return rand.N(drainSpread)
 		case o.resumable:
@@ -429,8 +427,8 @@ func (c *course) after(o outcome) time.Duration {
 // refusesResume reports whether an answer to SETUP is about its R flag. The protocol wants REJECTED_SETUP, whose reason is
 // only in its text ("No resume support" from rsocket-js 1.0.0-alpha.3); rsocket-java 1.1.5 says UNSUPPORTED_SETUP.
 func refusesResume(e *session.Error) bool {
-	return e.Code == core.ErrorCodeUnsupportedSetup ||
-		e.Code == core.ErrorCodeRejectedSetup && strings.Contains(strings.ToLower(e.Text), "resum")
+	return e.Code == session.CodeUnsupportedSetup ||
+		e.Code == session.CodeRejectedSetup && strings.Contains(strings.ToLower(e.Text), "resum")
 }
 
 // jitter returns d ± 50 %.

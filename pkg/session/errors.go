@@ -7,9 +7,22 @@ import (
 	"github.com/rsocket/rsocket-go/core"
 )
 
+// Code is an error code (Protocol.md, "Error Codes").
+type Code = core.ErrorCode
+
+// The codes of stream 0, for those who know sessions but no frames.
+const (
+	CodeInvalidSetup     = core.ErrorCodeInvalidSetup     // 0x001: this is no SETUP
+	CodeUnsupportedSetup = core.ErrorCodeUnsupportedSetup // 0x002: SETUP asks for what there is not, such as resumption
+	CodeRejectedSetup    = core.ErrorCodeRejectedSetup    // 0x003: not you, or not now
+	CodeRejectedResume   = core.ErrorCodeRejectedResume   // 0x004: the session is no more
+	CodeConnectionError  = core.ErrorCodeConnectionError  // 0x101: the session is over; a new one may work
+	CodeConnectionClose  = core.ErrorCodeConnectionClose  // 0x102: goodbye
+)
+
 // Error is what an ERROR frame says, or will say.
 type Error struct {
-	Code core.ErrorCode
+	Code Code
 	Text string // a sentence for a person; it crosses the network as it is
 }
 
