@@ -130,8 +130,13 @@ func TestImportsGoOneWay(t *testing.T) {
 // TestDirectionsCanFail shows that the rules catch what they are for.
 func TestDirectionsCanFail(t *testing.T) {
 	for _, c := range [][2]string{
-		{"pkg/camera", "pkg/link"}, {"pkg/link", "pkg/gpio"}, {"pkg/wire", "pkg/api"}, {"pkg/session", "pkg/peer"},
-		{"internal/agent/service", "pkg/link"}, {"pkg/client", "pkg/broker"}, {"pkg/nowhere", "pkg/wire"},
+		{"pkg/camera", "pkg/link"},
+		{"pkg/link", "pkg/gpio"},
+		{"pkg/wire", "pkg/api"},
+		{"pkg/session", "pkg/peer"},
+		{"internal/agent/service", "pkg/link"},
+		{"pkg/client", "pkg/broker"},
+		{"pkg/nowhere", "pkg/wire"},
 	} {
 		if misdirected(c[0], module+c[1]) == "" {
 			t.Errorf("%s may import %s", c[0], c[1])

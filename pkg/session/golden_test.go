@@ -58,10 +58,14 @@ func TestGolden(t *testing.T) {
 		"frame.error.rejected_resume":   errorFrame(0, &Error{core.ErrorCodeRejectedResume, "unknown resume token"}, 1024),
 		"frame.error.unsupported_setup": errorFrame(0, &Error{core.ErrorCodeUnsupportedSetup, "resume not supported"}, 1024),
 		"frame.error.application":       errorFrame(5, &Error{core.ErrorCodeApplicationError, "boom"}, 1024),
-		"frame.request_response": send(1, Message{Type: core.FrameTypeRequestResponse, HasMetadata: true,
-			Metadata: text("\xfe\x00\x00\x10\x0fcamera.snapshot"), Data: text("{}")}),
-		"frame.request_stream.n4": send(3, Message{Type: core.FrameTypeRequestStream, N: 4, HasMetadata: true,
-			Metadata: text("\xfe\x00\x00\x0e\x0dcamera.stream"), Data: text("{}")}),
+		"frame.request_response": send(1, Message{
+			Type: core.FrameTypeRequestResponse, HasMetadata: true,
+			Metadata: text("\xfe\x00\x00\x10\x0fcamera.snapshot"), Data: text("{}"),
+		}),
+		"frame.request_stream.n4": send(3, Message{
+			Type: core.FrameTypeRequestStream, N: 4, HasMetadata: true,
+			Metadata: text("\xfe\x00\x00\x0e\x0dcamera.stream"), Data: text("{}"),
+		}),
 		"frame.payload.next":          send(3, Message{Type: core.FrameTypePayload, Flags: core.FlagNext, Data: text("JPEG")}),
 		"frame.payload.complete":      send(3, Message{Type: core.FrameTypePayload, Flags: core.FlagComplete}),
 		"frame.payload.next+complete": send(1, Message{Type: core.FrameTypePayload, Flags: core.FlagNext | core.FlagComplete, Data: text("JPEG")}),
