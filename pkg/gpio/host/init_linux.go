@@ -46,7 +46,8 @@ func Init() (*Machine, error) {
 //
 // gpioioctl closes it whenever a chip has two names, as on a Pi 5 with Raspberry Pi OS, where gpiochip4 is a link to gpiochip0: Close of
 // the second sets the chip's descriptor to 0 and then closes that (gpioioctl/gpio.go:434,443). The next file opened is 0 then, and if that
-// is a line, gpioioctl takes it for "not requested".
+// is a line, gpioioctl takes it for "not requested". Where the kernel has GPIO in sysfs, periph's driver for it opens the next file,
+// /sys/class/gpio/export (seen on Debian's arm64 6.1.192), and keeps it.
 func keepStdin(f func()) {
 	saved, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {

@@ -162,8 +162,8 @@ func (in *input) Next(ctx context.Context) (gpio.Event, error) {
 // read waits for events and takes what is there.
 func (in *input) read(ctx context.Context) error {
 	deadline, _ := ctx.Deadline() // the zero time is no deadline, for the file too
-	if err := in.f.SetReadDeadline(deadline); err != nil {
-		return err
+	if err := in.f.SetReadDeadline(deadline); errors.Is(err, os.ErrNoDeadline) {
+		return err // of a closed file Read tells better
 	}
 	stop := context.AfterFunc(ctx, func() { _ = in.f.SetReadDeadline(time.Unix(1, 0)) })
 	n, err := in.f.Read(in.events[:cap(in.events)])
