@@ -30,7 +30,7 @@ type Config struct {
 // Errors for decisions.
 var (
 	ErrUnknown = errors.New("not configured")        // a name that is not in the configuration
-	ErrStopped = errors.New("the board has stopped") // Run has ended, or not begun
+	ErrStopped = errors.New("the board is not running") // Run has ended, or not begun
 )
 
 // Board is the sensors and outputs of one Pi.

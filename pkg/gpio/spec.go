@@ -313,6 +313,9 @@ func (c *check) input(s *SensorSpec, k *keys) {
 	s.Debounce = k.duration("debounce", 30*time.Millisecond, 0, 10*time.Second)
 	s.Hold = k.duration("hold", 0, 0, 24*time.Hour)
 	s.Edges = map[string]Edges{"both": EdgesBoth, "active": EdgesActive}[k.choice("edges", edges, "both", "active")]
+	if s.Count && s.Hold > 0 {
+		c.failf(s.Name, "hold", "has no meaning with count=true")
+	}
 	if s.Count {
 		s.Every = k.duration("every", every, 100*time.Millisecond, 24*time.Hour)
 	}

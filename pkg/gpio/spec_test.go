@@ -74,7 +74,7 @@ func TestParseReportsEveryMistake(t *testing.T) {
 	}{
 		{`Door=gpio:1; a=gpio; b=radio:x,every=1s; c=gpio:GPIO4,pull=sideways,colour=red,pull=up; d=gpio:GPIO4; d=iio:bme280,every=1ms
 			e=gpio:5,pull=none; f=gpio:6,class=dragon,debounce=1h; g=iio:../../etc; h=bme280:1; i=aht20:i2c-1/0x40; j=gpio:chip/x
-			k=gpio:x/1,chip=y; l=ads1115:i2c-1,channel=9,range=99; m=thermal:cpu,digits=2.5,junk,unit=`, func(s string) error { _, err := ParseSensors(s); return err }, `
+			k=gpio:x/1,chip=y; l=ads1115:i2c-1,channel=9,range=99; m=thermal:cpu,digits=2.5,junk,unit=; n=gpio:9,count=true,hold=1s`, func(s string) error { _, err := ParseSensors(s); return err }, `
 sensor "Door=gpio:1": want name=kind:address
 sensor "a": want kind:address after the =, not "gpio"
 sensor "b": unknown kind "radio"; there are gpio, iio, hwmon, w1, thermal, ads1015, ads1115, aht20, bme280, bmp180, bmp280, hdc302x, ina219
@@ -95,6 +95,7 @@ sensor "k", chip: "y" contradicts the address "x/1"
 sensor "l", channel: want 0, 1, 2, 3, 0-1, 0-3, 1-3, 2-3, not "9"
 sensor "l", range: want a number from 0.001 to 6.144, not "99"
 sensor "m", digits: want a number from 0 to 9, not "2.5"
+sensor "n", hold: has no meaning with count=true
 sensor "m": want key=value, not "junk"
 sensor "m": want key=value, not "unit="`},
 		{"a=led:x; b=gpio:GPIO1,max_on=-1s,initial=maybe; c=gpio:1; d=gpio:2,show=viewing,initial=on", func(s string) error { _, err := ParseOutputs(s); return err }, `
