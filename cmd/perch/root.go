@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -137,17 +138,22 @@ func deviceArg(_ *cobra.Command, args []string) error {
 	return fmt.Errorf("one device is enough; %q is one argument too many", args[1])
 }
 
-// completeDevice offers the names of devices to the shell.
+// completeDevice offers the names of devices to the shell, for one argument.
 func (a *app) completeDevice(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
+	return a.completeDevices(cmd, args, prefix)
+}
+
+// completeDevices does the same for any number of arguments. A broker that does not answer at once offers nothing.
+func (a *app) completeDevices(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 	a.timeout = time.Second
 	var names []string
 	_ = a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
 		list, err := c.Devices(ctx)
 		for _, d := range list {
-			if strings.HasPrefix(d.Name, prefix) && api.CheckName("device", d.Name) == nil {
+			if strings.HasPrefix(d.Name, prefix) && !slices.Contains(args, d.Name) && api.CheckName("device", d.Name) == nil {
 				names = append(names, d.Name)
 			}
 		}

@@ -3,9 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -23,43 +28,103 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"perch": main
 //	away NAME             it loses its link
 //	gone                  the broker stops
 //	exits CODE perch …    as exec, with this exit code
+//	asked NAME ROUTE      waits until the device is asked
+//	canceled NAME ROUTE   waits until the device hears that nobody wants its answer any more
+//	files DIR N           waits until there are N files
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			w := clienttest.Listen(env.T().(testing.TB))
-			env.Values[world{}] = &stage{w, map[string]*clienttest.Device{}}
+			env.Values[world{}] = &stage{w, map[string]*clienttest.Device{}, make(chan string, 100)}
 			env.Setenv("PERCH_BROKER", w.URL())
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"device": func(ts *testscript.TestScript, _ bool, args []string) { join(ts, &clienttest.Device{Name: args[0]}) },
-			"silent": func(ts *testscript.TestScript, _ bool, args []string) {
-				join(ts, &clienttest.Device{Name: args[0], Answer: silence})
-			},
-			"away": func(ts *testscript.TestScript, _ bool, args []string) {
-				at(ts).devices[args[0]].Network().Down(true)
-			},
-			"gone":  func(ts *testscript.TestScript, _ bool, _ []string) { at(ts).Stop() },
-			"exits": exits,
+			"device":   command((*stage).join),
+			"silent":   command((*stage).joinSilent),
+			"away":     command(func(s *stage, args []string) error { s.devices[args[0]].Network().Down(true); return nil }),
+			"gone":     command(func(s *stage, _ []string) error { s.Stop(); return nil }),
+			"asked":    command((*stage).asked),
+			"canceled": command((*stage).waitCanceled),
+			"files":    files,
+			"exits":    exits,
 		},
 	})
 }
 
 type world struct{}
 
+// stage is what a script plays on.
 type stage struct {
 	*clienttest.World
-	devices map[string]*clienttest.Device
+	devices  map[string]*clienttest.Device
+	canceled chan string
 }
 
-func at(ts *testscript.TestScript) *stage { return ts.Value(world{}).(*stage) }
+// command makes a command of what happens on a stage.
+func command(do func(s *stage, args []string) error) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		ts.Check(do(ts.Value(world{}).(*stage), args))
+	}
+}
 
-func join(ts *testscript.TestScript, d *clienttest.Device) { at(ts).devices[d.Name] = at(ts).Join(d) }
+func (s *stage) join(args []string) error {
+	s.add(&clienttest.Device{Name: args[0]})
+	return nil
+}
 
-func silence(ctx context.Context, _ string, _ []byte) (peer.Payload, bool, error) {
-	<-ctx.Done()
-	return peer.Payload{}, true, ctx.Err()
+func (s *stage) joinSilent(args []string) error {
+	s.add(&clienttest.Device{Name: args[0], Answer: func(ctx context.Context, _ string, _ []byte) (peer.Payload, bool, error) {
+		<-ctx.Done()
+		return peer.Payload{}, true, ctx.Err()
+	}})
+	return nil
+}
+
+func (s *stage) add(d *clienttest.Device) {
+	d.Canceled = func(route string) { s.canceled <- d.Name + " " + route }
+	s.devices[d.Name] = s.Join(d)
+}
+
+// patience bounds what a script waits for.
+const patience = 10 * time.Second
+
+func (s *stage) asked(args []string) error {
+	return eventually(strings.Join(args, " asked for "), func() bool { return slices.Contains(s.devices[args[0]].Asked(), args[1]) })
+}
+
+func (s *stage) waitCanceled(args []string) error {
+	limit := time.After(patience)
+	for want := strings.Join(args, " "); ; {
+		select {
+		case got := <-s.canceled:
+			if got == want {
+				return nil
+			}
+		case <-limit:
+			return fmt.Errorf("no CANCEL came to %s", want)
+		}
+	}
+}
+
+func files(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(eventually(args[1]+" files in "+args[0], func() bool {
+		list, _ := os.ReadDir(ts.MkAbs(args[0]))
+		return len(list) >= n
+	}))
+}
+
+// eventually waits for another process.
+func eventually(what string, ok func() bool) error {
+	for limit := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(limit) {
+			return fmt.Errorf("never: %s", what)
+		}
+	}
+	return nil
 }
 
 func exits(ts *testscript.TestScript, neg bool, args []string) {

@@ -6,134 +6,139 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/client"
 )
 
-// picture says which pictures are wanted, as flags.
-type picture struct {
-	camera  string
-	size    pixels
-	quality int
-	wait    time.Duration
+// snapshot is one run of the command.
+type snapshot struct {
+	a       *app
+	want    picture
+	out     string
+	force   bool
+	all     bool
+	show    protocol
+	maxAge  time.Duration
+	settled bool
 }
 
-func (p *picture) flags(f *pflag.FlagSet) {
-	f.StringVar(&p.camera, "camera", "", "`NAME` of the camera (default the device's first)")
-	f.Var(&p.size, "size", "`WxH` in pixels, at most (default the camera's own)")
-	f.IntVar(&p.quality, "quality", 0, "of the JPEG, `1-100` (default the device's choice)")
-	f.DurationVar(&p.wait, "wait", 0, "how long to wait for a device that is away (default the broker's choice)")
-}
+func (a *app) snapshot() *cobra.Command {
+	s := &snapshot{a: a}
+	cmd := &cobra.Command{
+		Use:   "snapshot DEVICE... [-o FILE | -o DIR | -o -]",
+		Short: "Take a picture, or one of each of many devices",
+		Long: `Take a picture with a device's camera and write it to a file, or to standard output with -o -. Without -o a terminal that can
+show pictures shows it.
 
-// pixels is a size such as 640x480, as a flag.
-type pixels struct{ w, h int }
+Several devices, a pattern such as 'pi-*' (quoted, so that the shell leaves it alone) or --all take one picture of each, all at
+the same time, into the folder -o (default the present one) as DEVICE-CAMERA-NUMBER.jpg. A device that does not answer within
+--timeout delays none of the others.
 
-func (p *pixels) Type() string { return "WxH" }
-
-func (p *pixels) String() string {
-	if *p == (pixels{}) {
-		return ""
+A picture is newer than the command, unless --max-age takes an older one. No file is overwritten without --force, and a file
+appears under its name only when it is whole.`,
+		Args:              s.args,
+		ValidArgsFunction: a.completeDevices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if s.all || len(args) > 1 || isPattern(args[0]) {
+				return s.many(cmd.Context(), args)
+			}
+			return s.one(cmd.Context(), args[0])
+		},
 	}
-	return fmt.Sprintf("%dx%d", p.w, p.h)
+	f := cmd.Flags()
+	f.StringVarP(&s.out, "output", "o", "", "`FILE` or folder to write to, or - for standard output")
+	f.BoolVarP(&s.force, "force", "f", false, "overwrite")
+	f.BoolVar(&s.all, "all", false, "one picture of each device that is online")
+	s.want.flags(f)
+	f.DurationVar(&s.maxAge, "max-age", 0, "take a picture that is no older, instead of a new one")
+	f.BoolVar(&s.settled, "settled", false, "wait until exposure and colour have settled")
+	f.Var(&s.show, "show", "`HOW` a terminal is shown the picture: auto, kitty, iterm2 or sixel")
+	return cmd
 }
 
-func (p *pixels) Set(s string) error {
-	w, h, ok := strings.Cut(strings.ToLower(s), "x")
-	var err1, err2 error
-	p.w, err1 = strconv.Atoi(w)
-	p.h, err2 = strconv.Atoi(h)
-	if !ok || err1 != nil || err2 != nil || p.w < 1 || p.h < 1 {
-		return errors.New("it must be like 640x480")
+func (s *snapshot) args(_ *cobra.Command, args []string) error {
+	switch {
+	case s.all && len(args) > 0:
+		return fmt.Errorf("--all is all devices; %q is an argument too many", args[0])
+	case !s.all && len(args) == 0:
+		return hinted(errors.New("which device?"), "perch devices lists them")
+	}
+	for _, arg := range args {
+		if err := checkPattern(arg); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func (a *app) snapshot() *cobra.Command {
-	var (
-		want    picture
-		out     string
-		force   bool
-		maxAge  time.Duration
-		settled bool
-	)
-	cmd := &cobra.Command{
-		Use:   "snapshot DEVICE -o FILE",
-		Short: "Take a picture",
-		Long: `Take a picture with a device's camera and write it to a file, or to standard output with -o -.
-
-The picture is newer than the command, unless --max-age takes an older one. No file is overwritten without --force, and
-the file appears under its name only when it is whole.`,
-		Args:              deviceArg,
-		ValidArgsFunction: a.completeDevice,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			device := args[0]
-			put, err := a.destination(out, device, force)
-			if err != nil {
-				return err
-			}
-			defer put.close()
-			return a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
-				pic, err := c.Snapshot(ctx, device, client.SnapshotOptions{
-					Camera: want.camera, Width: want.size.w, Height: want.size.h, Quality: want.quality, MaxAge: maxAge, Settled: settled, Wait: want.wait,
-				})
-				if err != nil {
-					return err
-				}
-				where, err := put.picture(pic)
-				if err != nil {
-					return err
-				}
-				a.say("%s: %s, %s old, %s", where, dimensions(pic), pic.Age, size(int64(len(pic.Data))))
-				return nil
-			})
-		},
+func (s *snapshot) options() client.SnapshotOptions {
+	w := s.want
+	return client.SnapshotOptions{
+		Camera: w.camera, Width: w.size.w, Height: w.size.h, Quality: w.quality, MaxAge: s.maxAge, Settled: s.settled, Wait: w.wait,
 	}
-	f := cmd.Flags()
-	f.StringVarP(&out, "output", "o", "", "`FILE` to write, or - for standard output")
-	f.BoolVarP(&force, "force", "f", false, "overwrite")
-	want.flags(f)
-	f.DurationVar(&maxAge, "max-age", 0, "take a picture that is no older, instead of a new one")
-	f.BoolVar(&settled, "settled", false, "wait until exposure and colour have settled")
-	return cmd
+}
+
+// one takes one picture.
+func (s *snapshot) one(ctx context.Context, device string) error {
+	put, err := s.destination(device)
+	if err != nil {
+		return err
+	}
+	defer put.close()
+	return s.a.within(ctx, func(ctx context.Context, c *client.Client) error {
+		pic, err := c.Snapshot(ctx, device, s.options())
+		if err != nil {
+			return err
+		}
+		where, err := put.write(pic)
+		if err != nil {
+			return err
+		}
+		s.a.say("%s: %s, %s old, %s", where, dimensions(pic), pic.Age, size(int64(len(pic.Data))))
+		return nil
+	})
 }
 
 func dimensions(p client.Picture) string {
 	return fmt.Sprintf("%d x %d %s", p.Width, p.Height, api.Text(p.Format))
 }
 
-// destination is where one picture goes.
+// destination is where one picture goes: to a file, to a terminal, or to the next program.
 type destination struct {
 	a      *app
 	device string
 	folder *folder // nil: standard output
 	name   string  // "": named after the picture
+	show   protocol
 }
 
-func (a *app) destination(out, device string, force bool) (*destination, error) {
-	switch out {
+func (s *snapshot) destination(device string) (*destination, error) {
+	tty := terminal(s.a.stdout)
+	switch s.out {
 	case "":
-		return nil, &usageError{errors.New("where should the picture go? -o FILE, or -o - for standard output")}
+		show := s.show.choose(s.a.getenv, tty)
+		if show == noPictures {
+			return nil, &usageError{errors.New("where should the picture go? -o FILE, or -o - for standard output")}
+		}
+		return &destination{a: s.a, device: device, show: show}, nil
 	case "-":
-		if terminal(a.stdout) {
+		if tty {
 			return nil, &usageError{errors.New("standard output is a terminal, which would show the picture as garbage: use -o FILE, or a pipe")}
 		}
-		return &destination{a: a, device: device}, nil
+		return &destination{a: s.a, device: device}, nil
 	}
-	dir, name := filepath.Split(out)
-	if info, err := os.Stat(out); err == nil && info.IsDir() {
-		dir, name = out, "" // named when it is known what it is
+	dir, name := filepath.Split(s.out)
+	if info, err := os.Stat(s.out); err == nil && info.IsDir() {
+		dir, name = s.out, "" // named when it is known what it is
 	}
 	if dir == "" {
 		dir = "."
 	}
-	folder, err := openFolder(dir, force)
+	folder, err := openFolder(dir, s.force)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +148,7 @@ func (a *app) destination(out, device string, force bool) (*destination, error) 
 			return nil, err
 		}
 	}
-	return &destination{a, device, folder, name}, nil
+	return &destination{a: s.a, device: device, folder: folder, name: name}, nil
 }
 
 func (d *destination) close() {
@@ -152,9 +157,12 @@ func (d *destination) close() {
 	}
 }
 
-// picture writes it, and says where.
-func (d *destination) picture(p client.Picture) (string, error) {
-	if d.folder == nil {
+// write puts the picture there, and says where that is.
+func (d *destination) write(p client.Picture) (where string, err error) {
+	switch {
+	case d.show != "":
+		return d.device, show(d.a.stdout, d.show, p.Data)
+	case d.folder == nil:
 		_, err := d.a.stdout.Write(p.Data)
 		return "standard output", err
 	}

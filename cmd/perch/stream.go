@@ -22,12 +22,17 @@ func (a *app) stream() *cobra.Command {
 		fps    float64
 		span   time.Duration
 		keep   string
+		format string
 		asJSON bool
 	)
 	cmd := &cobra.Command{
 		Use:   "stream DEVICE -o DIR",
 		Short: "Take pictures one after the other",
-		Long: `Take pictures one after the other and write each to a file of its own in a folder.
+		Long: `Take pictures one after the other and write each to a file of its own in a folder, or with -o - all of them to standard output:
+JPEGs one behind the other, which is the MJPEG that video programs read, or with --format h264 what the camera itself has encoded.
+
+  perch stream hen-house -o - | ffplay -f mjpeg -
+  perch stream hen-house -o - | ffmpeg -f mjpeg -i - hens.mp4
 
 A file is named DEVICE-CAMERA-NUMBER.jpg, with the camera's own number of the picture. Should the device start anew, it counts
 anew, and names go on as DEVICE-CAMERA-r1-NUMBER.jpg. Without -n or --for it goes on until Ctrl-C.
@@ -38,23 +43,21 @@ With --json the summary is one object on standard output.`,
 		Args:              deviceArg,
 		ValidArgsFunction: a.completeDevice,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			put, done, err := a.streamTo(out, args[0], format, force)
 			switch {
-			case out == "":
-				return &usageError{errors.New("where should the pictures go? -o DIR")}
+			case err != nil:
+				return err
 			case keep != api.KeepNewest && keep != api.KeepAll:
 				return &usageError{fmt.Errorf("--keep %s: it must be newest or all", api.Text(keep))}
 			case fps < 0:
 				return &usageError{errors.New("--fps must be positive")}
+			case asJSON && out == "-":
+				return &usageError{errors.New("--json and -o - both want standard output")}
 			}
-			folder, err := makeFolder(out, force)
-			if err != nil {
-				return err
-			}
-			defer folder.close()
+			defer done()
 			s := &tally{device: args[0]}
-			put := func(p client.Picture) error { return folder.write(fileName(s.device, p, s.Restarts), p.Data) }
 			err = a.watch(cmd.Context(), s, span, client.StreamOptions{
-				Camera: want.camera, FPS: fps, Width: want.size.w, Height: want.size.h, Quality: want.quality,
+				Camera: want.camera, FPS: fps, Width: want.size.w, Height: want.size.h, Quality: want.quality, Format: format,
 				KeepAll: keep == api.KeepAll, Count: count, Wait: want.wait,
 			}, put)
 			if s.Frames > 0 || err == nil {
@@ -67,15 +70,40 @@ With --json the summary is one object on standard output.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&out, "output", "o", "", "`DIR` for the files; it is made if it is missing")
+	f.StringVarP(&out, "output", "o", "", "`DIR` for the files, which is made if it is missing; or - for standard output")
 	f.Uint32VarP(&count, "count", "n", 0, "how many pictures (default without end)")
 	f.DurationVar(&span, "for", 0, "how long (default without end)")
 	f.Float64Var(&fps, "fps", 0, "pictures per second, at most (default the camera's own)")
 	f.StringVar(&keep, "keep", api.KeepNewest, "`newest` skips what there is no time for, all keeps as much as the device can hold")
+	f.StringVar(&format, "format", "", "`FORMAT` of the pictures, jpeg or h264 (default jpeg)")
 	f.BoolVarP(&force, "force", "f", false, "overwrite")
 	f.BoolVar(&asJSON, "json", false, "the summary for programs")
 	want.flags(f)
 	return cmd
+}
+
+// streamTo returns what puts the pictures where they shall go.
+func (a *app) streamTo(out, device, format string, force bool) (put func(p client.Picture, restarts int) error, done func(), err error) {
+	switch {
+	case out == "":
+		return nil, nil, &usageError{errors.New("where should the pictures go? -o DIR, or -o - for standard output")}
+	case out == "-" && terminal(a.stdout):
+		return nil, nil, &usageError{errors.New("standard output is a terminal, which would show the pictures as garbage: use -o DIR, or a pipe")}
+	case out == "-":
+		return func(p client.Picture, _ int) error {
+			_, err := a.stdout.Write(p.Data)
+			return err
+		}, func() {}, nil
+	case format == api.FormatH264:
+		return nil, nil, &usageError{errors.New("h264 is one stream and not pictures: use -o - and redirect it to a file")}
+	}
+	folder, err := makeFolder(out, force)
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(p client.Picture, restarts int) error {
+		return folder.write(fileName(device, p, restarts), p.Data)
+	}, folder.close, nil
 }
 
 var (
@@ -84,7 +112,7 @@ var (
 )
 
 // watch runs a stream until it is complete, span is over, or Ctrl-C ends one that has no other end.
-func (a *app) watch(ctx context.Context, s *tally, span time.Duration, o client.StreamOptions, put func(client.Picture) error) error {
+func (a *app) watch(ctx context.Context, s *tally, span time.Duration, o client.StreamOptions, put func(client.Picture, int) error) error {
 	return a.with(ctx, func(c *client.Client) error {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
@@ -101,7 +129,7 @@ func (a *app) watch(ctx context.Context, s *tally, span time.Duration, o client.
 					a.say("%s: %s", s.device, gapText(p.Gap))
 				}
 				s.add(p)
-				if err := put(p); err != nil {
+				if err := put(p, s.Restarts); err != nil {
 					return err
 				}
 				continue

@@ -19,6 +19,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/term"
+
 	"github.com/perchcam/perch/pkg/client"
 )
 
@@ -109,6 +111,9 @@ func judge(err error) (code int, hint string) {
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage, "see perch --help"
 	}
+	if e, ok := errors.AsType[*someError](err); ok {
+		return e.code, ""
+	}
 	if errors.Is(err, fs.ErrExist) {
 		return exitFailed, "--force overwrites"
 	}
@@ -122,6 +127,9 @@ func judge(err error) (code int, hint string) {
 	case client.ErrRefused:
 		return exitRefused, ""
 	case client.ErrNoDevice:
+		if e.Device == "" {
+			return exitNoDevice, "perch devices lists what there is"
+		}
 		return exitNoDevice, known(e.Device, e.Known)
 	case client.ErrAway:
 		return exitNoDevice, "it may come back by itself: --wait 1m waits for it"
@@ -204,9 +212,5 @@ func ago(d time.Duration) string {
 // terminal reports whether w is a terminal.
 func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -190,9 +190,9 @@ func (c *Client) followOnce(ctx context.Context, f follow, q question, limit uin
 	return got, true, nil
 }
 
-// jsonStream is a followed stream of JSON answers. lost makes what is yielded after an interruption, if
-// anything is.
-func jsonStream[T any](ctx context.Context, c *Client, ask func() question, seen func(T), lost func(cut error) (T, bool)) iter.Seq2[T, error] {
+// jsonStream is a followed stream of JSON answers. seen is called with each before it is yielded; gap, if not nil,
+// makes what is yielded first after an interruption.
+func jsonStream[T any](ctx context.Context, c *Client, ask func() question, seen func(T), gap func() T) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var q question
 		err := c.follow(ctx, follow{
@@ -202,10 +202,8 @@ func jsonStream[T any](ctx context.Context, c *Client, ask func() question, seen
 				return q, 0
 			},
 			take: func(_ *conn, p peer.Payload, cut error) (bool, error) {
-				if cut != nil {
-					if v, ok := lost(cut); ok && !yield(v, nil) {
-						return false, nil
-					}
+				if cut != nil && gap != nil && !yield(gap(), nil) {
+					return false, nil
 				}
 				v, err := api.Decode[T](p.Data)
 				if err != nil {

@@ -22,21 +22,10 @@ func (c *Client) list(ctx context.Context, device string) ([]api.Device, error) 
 func (c *Client) Watch(ctx context.Context, device string) iter.Seq2[api.DeviceEvent, error] {
 	q := question{route: api.RouteDevicesWatch, what: "the watch", data: api.DevicesRequest{Device: device}}
 	return jsonStream(ctx, c, func() question { return q }, func(api.DeviceEvent) {},
-		func(error) (api.DeviceEvent, bool) { return api.DeviceEvent{Type: api.EventGap}, true })
+		func() api.DeviceEvent { return api.DeviceEvent{Type: api.EventGap} })
 }
 
 // Broker returns what the broker says of itself.
 func (c *Client) Broker(ctx context.Context) (api.BrokerInfo, error) {
 	return answer[api.BrokerInfo](ctx, c, question{route: api.RouteBrokerInfo, what: "the broker's info", data: api.NoOptions{}})
-}
-
-// Info returns what the device's agent says of itself.
-func (c *Client) Info(ctx context.Context, device string) (api.Info, error) {
-	return answer[api.Info](ctx, c, question{route: api.RouteInfo, device: device, what: "the device's info", data: api.NoOptions{}})
-}
-
-// Cameras returns the device's cameras, with what they can do.
-func (c *Client) Cameras(ctx context.Context, device string) ([]api.Camera, error) {
-	l, err := answer[api.CameraList](ctx, c, question{route: api.RouteCameras, device: device, what: "the list of cameras", data: api.NoOptions{}})
-	return l.Cameras, err
 }
