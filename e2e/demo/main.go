@@ -25,8 +25,10 @@ import (
 const (
 	programs = "build/bin"
 	device   = "demo"
-	picture  = "snapshot.jpg"
-	frames   = "100"
+	// cutDevice is the one whose link is cut.
+	cutDevice = "demo-cut"
+	picture   = "snapshot.jpg"
+	frames    = "100"
 
 	// limit is for everything: a person who waits longer has seen that it does not work.
 	limit = time.Minute
@@ -71,21 +73,32 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		{"snapshot", device, "--force", "-o", picture},
 		{"stream", device, "-n", frames, "-o", dir},
 	} {
-		fmt.Fprintf(out, "\n$ perch %s\n", strings.Join(args, " "))
-		cmd := perch(ctx, url, args...)
-		cmd.Stdout, cmd.Stderr = out, out
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("perch %s: %w", args[0], err)
+		if err := show(ctx, url, out, args...); err != nil {
+			return err
 		}
 	}
+	if err := pullThePlug(ctx, url, dir, out); err != nil {
+		return err
+	}
 	fmt.Fprintf(out, "\nDone: one picture is in %s; %s frames of the stream were taken and are gone again, and so are broker and agent.\n", picture, frames)
+	return nil
+}
+
+// show runs perch as a person would, who sees what it says.
+func show(ctx context.Context, url string, out io.Writer, args ...string) error {
+	fmt.Fprintf(out, "\n$ perch %s\n", strings.Join(args, " "))
+	cmd := perch(ctx, url, args...)
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("perch %s: %w", args[0], err)
+	}
 	return nil
 }
 
 // startAgent starts an agent with this machine's cameras, or with the drawn one if none can be used.
 func startAgent(ctx context.Context, url string) (*proc.Process, api.Device, error) {
 	if nodes, err := filepath.Glob("/dev/video*"); err == nil && len(nodes) > 0 {
-		agent, dev, err := agentWith(ctx, url, "auto")
+		agent, dev, err := agentWith(ctx, url, url, device, "auto")
 		if err != nil || len(dev.Cameras) > 0 {
 			return agent, dev, err
 		}
@@ -93,18 +106,18 @@ func startAgent(ctx context.Context, url string) (*proc.Process, api.Device, err
 			return nil, dev, err
 		}
 	}
-	return agentWith(ctx, url, "test=pattern,width=1280,height=720,fps=30")
+	return agentWith(ctx, url, url, device, "test=pattern,width=1280,height=720,fps=30")
 }
 
-// agentWith starts an agent and waits until the broker lists it as online.
-func agentWith(ctx context.Context, url, cameras string) (*proc.Process, api.Device, error) {
+// agentWith starts an agent that dials via and waits until the broker at url lists it as online.
+func agentWith(ctx context.Context, url, via, device, cameras string) (*proc.Process, api.Device, error) {
 	agent, err := proc.Start(filepath.Join(programs, "perch-agent"), nil,
-		[]string{"PERCH_BROKER=" + url, "PERCH_DEVICE=" + device, "PERCH_CAMERAS=" + cameras})
+		[]string{"PERCH_BROKER=" + via, "PERCH_DEVICE=" + device, "PERCH_CAMERAS=" + cameras})
 	if err != nil {
 		return nil, api.Device{}, err
 	}
 	for {
-		dev, err := find(ctx, url)
+		dev, err := find(ctx, url, device)
 		if err == nil && dev.State == api.StateOnline {
 			return agent, dev, nil
 		}
@@ -118,8 +131,8 @@ func agentWith(ctx context.Context, url, cameras string) (*proc.Process, api.Dev
 	}
 }
 
-// find asks the broker for the demo's device; the zero Device is one it does not know.
-func find(ctx context.Context, url string) (api.Device, error) {
+// find asks the broker for a device; the zero Device is one it does not know.
+func find(ctx context.Context, url, device string) (api.Device, error) {
 	out, err := perch(ctx, url, "devices", "--json").Output()
 	if err != nil {
 		return api.Device{}, fmt.Errorf("perch devices: %w", err)
