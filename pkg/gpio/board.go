@@ -29,7 +29,7 @@ type Config struct {
 
 // Errors for decisions.
 var (
-	ErrUnknown = errors.New("not configured")        // a name that is not in the configuration
+	ErrUnknown = errors.New("not configured")           // a name that is not in the configuration
 	ErrStopped = errors.New("the board is not running") // Run has ended, or not begun
 )
 
