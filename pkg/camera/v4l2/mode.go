@@ -1,3 +1,5 @@
+//go:build linux && cgo
+
 package v4l2
 
 import (
@@ -17,36 +19,36 @@ const (
 	defaultFPS                  = 30
 )
 
-// sizes is one format that a driver lists, with the sizes it has in it. Min
-// equals max where the size is fixed. A step of 0 is 1.
+// sizes is what a driver lists for a format: one size, or a range of them. A
+// step of 0 is 1.
 type sizes struct {
-	format                 camera.Format
 	minW, minH, maxW, maxH int
 	stepW, stepH           int
-	fps                    float64 // highest that is listed for the largest; 0 if unknown
 }
 
-// choose picks from what a driver lists the nearest to what is wanted: first
-// the format, then the size. false means that nothing listed can be used. A
-// driver that lists no sizes is asked for the wanted one as it is.
-func choose(list []sizes, want camera.Want) (camera.Mode, bool) {
-	format := want.Format
-	if format == 0 {
+// chooseFormat picks the format that is wanted, or else the one that costs the
+// Pi least, from what a driver lists. 0 means that none can be used.
+func chooseFormat(list []camera.Format, want camera.Format) camera.Format {
+	switch {
+	case want == 0:
 		for _, f := range camera.Formats() {
-			if slices.ContainsFunc(list, func(s sizes) bool { return s.format == f }) {
-				format = f
-				break
+			if slices.Contains(list, f) {
+				return f
 			}
 		}
+	case slices.Contains(list, want):
+		return want
+	case want == camera.MJPEG && slices.Contains(list, camera.JPEG):
+		return camera.JPEG // two names for what is one to us
+	case want == camera.JPEG && slices.Contains(list, camera.MJPEG):
+		return camera.MJPEG
 	}
-	if format == camera.JPEG || format == camera.MJPEG { // two names for what is one to us
-		if !slices.ContainsFunc(list, func(s sizes) bool { return s.format == format }) {
-			format = camera.MJPEG + camera.JPEG - format
-		}
-	}
-	if !slices.Contains(camera.Formats(), format) {
-		return camera.Mode{}, false
-	}
+	return 0
+}
+
+// chooseSize picks the listed size that is nearest to what is wanted. A driver
+// that lists none is asked for the wanted one as it is.
+func chooseSize(list []sizes, format camera.Format, want camera.Want) camera.Mode {
 	w, h := want.Width, want.Height
 	if w == 0 && h == 0 {
 		w, h = rawWidth, rawHeight
@@ -54,18 +56,18 @@ func choose(list []sizes, want camera.Want) (camera.Mode, bool) {
 			w, h = defaultWidth, defaultHeight
 		}
 	}
+	if len(list) == 0 {
+		list = []sizes{{}}
+	}
 	best := camera.Mode{Format: format, FPS: cmp.Or(want.FPS, defaultFPS)}
 	distance := math.Inf(1)
 	for _, s := range list {
-		if s.format != format {
-			continue
-		}
 		sw, sh := s.nearest(w, h)
 		if d := off(sw, w) + off(sh, h); d < distance {
 			best.Width, best.Height, distance = sw, sh, d
 		}
 	}
-	return best, !math.IsInf(distance, 1)
+	return best
 }
 
 // nearest is the size in s that is nearest to w×h; a side of 0 is free and
@@ -96,30 +98,14 @@ func off(n, want int) float64 {
 	return math.Abs(math.Log(float64(n) / float64(want)))
 }
 
-// modes lists what can be used, for people to read.
-func modes(list []sizes) []camera.Mode {
-	var out []camera.Mode
-	for _, s := range list {
-		if slices.Contains(camera.Formats(), s.format) {
-			out = append(out, camera.Mode{Format: s.format, Width: s.maxW, Height: s.maxH, FPS: s.fps})
-		}
-	}
-	return out
-}
-
-// known tells whether a format can be used.
-func known(f camera.Format) bool { return slices.Contains(camera.Formats(), f) }
-
-// formatNames lists the formats for a sentence.
-func formatNames(list []sizes) string {
-	var names []string
-	for _, s := range list {
-		if n := s.format.String(); !slices.Contains(names, n) {
-			names = append(names, n)
-		}
-	}
-	if len(names) == 0 {
+// formatNames lists formats for a sentence.
+func formatNames(list []camera.Format) string {
+	if len(list) == 0 {
 		return "no format that this program knows"
+	}
+	var names []string
+	for _, f := range list {
+		names = append(names, f.String())
 	}
 	return strings.Join(names, ", ")
 }

@@ -25,5 +25,11 @@ func (s *Source) Frames(context.Context, camera.Want) iter.Seq2[camera.Frame, er
 	return func(yield func(camera.Frame, error) bool) { yield(camera.Frame{}, available()) }
 }
 
+// Found is a camera that Discover found.
+type Found struct{ Name, Address, Node, Card string }
+
 // Discover finds nothing.
 func Discover() []Found { return nil }
+
+// Why has nothing to tell.
+func Why() []string { return nil }

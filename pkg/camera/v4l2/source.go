@@ -1,4 +1,4 @@
-//go:build cgo
+//go:build linux && cgo
 
 package v4l2
 
@@ -33,11 +33,9 @@ func (s *Source) Describe(context.Context) (camera.Info, error) {
 	}
 	defer k.close()
 	info := camera.Info{Kind: camera.KindV4L2, Address: s.path, Card: c.Card, Bus: c.BusInfo}
-	list, err := k.sizes()
-	if err != nil {
+	if info.Modes, err = k.modes(); err != nil {
 		return info, sentence("list the formats of", s.path, err)
 	}
-	info.Modes = modes(list)
 	return info, nil
 }
 
@@ -77,7 +75,7 @@ func Discover() []Found {
 		if err != nil {
 			continue
 		}
-		list, err := k.sizes()
+		list, err := k.formats()
 		k.close()
 		if err == nil && len(list) > 0 {
 			cams = append(cams, Found{Node: node, Card: c.Card})

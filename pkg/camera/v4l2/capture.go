@@ -1,3 +1,5 @@
+//go:build linux && cgo
+
 package v4l2
 
 import (
@@ -16,8 +18,9 @@ import (
 // node is an open capture node: the system calls of one capture, in the order
 // of the package comment. Tests put another in the kernel's place.
 type node interface {
-	fd() int // for poll(2)
-	sizes() ([]sizes, error)
+	fd() int                           // for poll(2)
+	formats() ([]camera.Format, error) // those that this program knows
+	sizes(camera.Format) []sizes       // none if the driver does not list them
 	setFormat(camera.Mode) error
 	format() (picture, error)
 	setRate(fps float64) (time.Duration, error) // gives the period chosen, 0 if unknown
@@ -148,14 +151,15 @@ var errStopped = errors.New("stopped")
 // negotiate sets format, size and rate to the nearest of what is wanted, and
 // gives what the driver made of it.
 func negotiate(n node, path string, want camera.Want) (picture, time.Duration, error) {
-	list, err := n.sizes()
+	list, err := n.formats()
 	if err != nil {
 		return picture{}, 0, sentence("list the formats of", path, err)
 	}
-	mode, ok := choose(list, want)
-	if !ok {
-		return picture{}, 0, fmt.Errorf("%s gives %s, and none of it as wanted (%s): %w", path, formatNames(list), want.Format, camera.ErrUnsupported)
+	format := chooseFormat(list, want.Format)
+	if format == 0 {
+		return picture{}, 0, fmt.Errorf("%s gives %s, not %s: %w", path, formatNames(list), want.Format, camera.ErrUnsupported)
 	}
+	mode := chooseSize(n.sizes(format), format, want)
 	if err := n.setFormat(mode); err != nil {
 		return picture{}, 0, sentence("set the format of", path, err)
 	}
@@ -163,7 +167,7 @@ func negotiate(n node, path string, want camera.Want) (picture, time.Duration, e
 	if err != nil {
 		return picture{}, 0, sentence("read the format of", path, err)
 	}
-	if !known(pic.format) || want.Format != 0 && pic.format != mode.Format {
+	if pic.format != format {
 		return picture{}, 0, fmt.Errorf("%s was asked for %s and chose %s: %w", path, mode.Format, pic.format, camera.ErrUnsupported)
 	}
 	period, err := n.setRate(mode.FPS)

@@ -1,3 +1,5 @@
+//go:build linux && cgo
+
 package v4l2
 
 import (
@@ -6,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,8 +32,14 @@ func await(ctx context.Context, path string, gone bool) error {
 	stop := context.AfterFunc(ctx, func() { watch.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 
-	follow := func() { // folders come and go with the cameras in them
-		for dir := filepath.Dir(path); len(dir) > 1; dir = filepath.Dir(dir) {
+	var dirs []string
+	for dir := filepath.Dir(path); len(dir) > 1; dir = filepath.Dir(dir) {
+		dirs = append(dirs, dir)
+	}
+	slices.Reverse(dirs) // from the root: of a folder that is not there yet, the one above will tell
+	// follow watches what there is; folders come and go with the cameras in them.
+	follow := func() {
+		for _, dir := range dirs {
 			unix.InotifyAddWatch(fd, dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ATTRIB|unix.IN_DELETE|unix.IN_ONLYDIR)
 		}
 		if node, err := filepath.EvalSymlinks(path); err == nil {

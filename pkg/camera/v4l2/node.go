@@ -1,4 +1,4 @@
-//go:build cgo
+//go:build linux && cgo
 
 package v4l2
 
@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -63,7 +64,7 @@ func openNode(path string) (*kernel, v4l2.Capability, error) {
 //
 //go:noinline
 func firm() byte {
-	var room [16 << 10]byte
+	var room [8 << 10]byte
 	for i := range room {
 		room[i] = byte(i)
 	}
@@ -108,35 +109,48 @@ func (k *kernel) fd() int { return k.file }
 
 func (k *kernel) close() error { return unix.Close(k.file) }
 
-func (k *kernel) sizes() ([]sizes, error) {
+func (k *kernel) formats() ([]camera.Format, error) {
 	firm()
-	formats, err := v4l2.GetAllFormatDescriptions(k.Fd())
-	if err != nil && len(formats) == 0 {
+	all, err := v4l2.GetAllFormatDescriptions(k.Fd())
+	if err != nil && len(all) == 0 {
 		if err = k.errno(err); errors.Is(err, unix.EINVAL) {
 			return nil, errors.New("it lists none; a loopback device has formats only while something writes to it")
 		}
 		return nil, err
 	}
+	var known []camera.Format
+	for _, f := range all {
+		if f := camera.Format(f.PixelFormat); slices.Contains(camera.Formats(), f) {
+			known = append(known, f)
+		}
+	}
+	return known, nil
+}
+
+func (k *kernel) sizes(f camera.Format) []sizes {
+	firm()
+	all, _ := v4l2.GetFormatFrameSizes(k.Fd(), uint32(f)) // not every driver can
 	var list []sizes
+	for _, s := range all {
+		list = append(list, sizes{
+			minW: int(s.Size.MinWidth), minH: int(s.Size.MinHeight),
+			maxW: int(s.Size.MaxWidth), maxH: int(s.Size.MaxHeight),
+			stepW: int(s.Size.StepWidth), stepH: int(s.Size.StepHeight),
+		})
+	}
+	return list
+}
+
+// modes lists everything, for people to read.
+func (k *kernel) modes() ([]camera.Mode, error) {
+	formats, err := k.formats()
+	if err != nil {
+		return nil, err
+	}
+	var list []camera.Mode
 	for _, f := range formats {
-		format := camera.Format(f.PixelFormat)
-		if !known(format) {
-			continue
-		}
-		firm()
-		all, err := v4l2.GetFormatFrameSizes(k.Fd(), f.PixelFormat)
-		if err != nil && len(all) == 0 { // not every driver can
-			list = append(list, sizes{format: format})
-			continue
-		}
-		for _, s := range all {
-			list = append(list, sizes{
-				format: format,
-				minW:   int(s.Size.MinWidth), minH: int(s.Size.MinHeight),
-				maxW: int(s.Size.MaxWidth), maxH: int(s.Size.MaxHeight),
-				stepW: int(s.Size.StepWidth), stepH: int(s.Size.StepHeight),
-				fps: k.fastest(f.PixelFormat, s.Size.MaxWidth, s.Size.MaxHeight),
-			})
+		for _, s := range k.sizes(f) {
+			list = append(list, camera.Mode{Format: f, Width: s.maxW, Height: s.maxH, FPS: k.fastest(uint32(f), uint32(s.maxW), uint32(s.maxH))})
 		}
 	}
 	return list, nil

@@ -1,0 +1,396 @@
+//go:build e2e && linux && cgo
+
+package v4l2
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"image"
+	"image/jpeg"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/perchcam/perch/pkg/camera"
+	"github.com/perchcam/perch/pkg/camera/cameratest"
+)
+
+// These tests run on a machine with a camera, best one of the kernel's vivid
+// driver, as root:
+//
+//	go test -c -tags e2e -o camera.test ./pkg/camera/v4l2
+//	./camera.test -test.v -device /dev/video0 -vivid vivid.0
+var (
+	deviceFlag = flag.String("device", "", "the device to test with")
+	vividFlag  = flag.String("vivid", "", "the name of the vivid device behind it, as in /sys/bus/platform/drivers/vivid; faults are injected")
+	cyclesFlag = flag.Int("cycles", 100, "starts and stops in the conformance test")
+)
+
+func device(t *testing.T) *Source {
+	t.Helper()
+	if *deviceFlag == "" {
+		t.Skip("no -device")
+	}
+	return &Source{path: *deviceFlag}
+}
+
+// vivid gives the device, if faults may be injected into it.
+func vivid(t *testing.T) *Source {
+	t.Helper()
+	if *vividFlag == "" {
+		t.Skip("no -vivid")
+	}
+	return device(t)
+}
+
+func set(t *testing.T, s *Source, name string, value int64) {
+	t.Helper()
+	if _, err := s.SetControl(t.Context(), name, value); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bind binds the device to its driver or unbinds it, as a plug does.
+func bind(t *testing.T, what string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join("/sys/bus/platform/drivers/vivid", what), []byte(*vividFlag), 0o200); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestConformance(t *testing.T) {
+	s := device(t)
+	opt := cameratest.Options{Want: camera.Want{Width: 320, Height: 180, FPS: 30}, Cycles: *cyclesFlag, Frames: 60}
+	if *vividFlag != "" {
+		opt.Break = func() { bind(t, "unbind") }
+		opt.Mend = func() { bind(t, "bind") }
+	}
+	cameratest.Conformance(t, s, opt)
+}
+
+func TestModesAreListedAndReportedAsChosen(t *testing.T) {
+	s := device(t)
+	info, err := s.Describe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", info)
+	for _, want := range []camera.Want{{}, {Width: 640}, {Width: 1000, Height: 1000}, {Width: 320, Height: 180, FPS: 15}} {
+		for f, err := range s.Frames(t.Context(), want) {
+			if err != nil {
+				t.Fatalf("%+v: %v", want, err)
+			}
+			t.Logf("wanted %+v, got %d×%d %s every %v, rows of %d, %d bytes", want, f.Width, f.Height, f.Format, f.Period, f.Stride, len(f.Data))
+			break
+		}
+	}
+}
+
+// Every raw format becomes a picture with vivid's colour bars in it.
+func TestEveryFormatBecomesAPicture(t *testing.T) {
+	s := vivid(t)
+	var first *image.YCbCr
+	for _, format := range []camera.Format{camera.YUYV, camera.UYVY, camera.NV12, camera.YU12} {
+		h, err := camera.NewHub(camera.Config{Name: "vivid", Source: s, Want: camera.Want{Width: 320, Height: 180, Format: format}, Linger: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		done := make(chan error)
+		go func() { done <- h.Run(ctx) }()
+		p, err := h.Snapshot(ctx, camera.SnapshotOptions{})
+		cancel()
+		<-done
+		if err != nil {
+			t.Errorf("%s: %v", format, err)
+			continue
+		}
+		img, err := jpeg.Decode(bytes.NewReader(p.Data))
+		if err != nil {
+			t.Errorf("%s: %v", format, err)
+			continue
+		}
+		ycc := img.(*image.YCbCr)
+		if first == nil {
+			first = ycc
+		}
+		// White on the left, near black on the right, in all formats alike.
+		for _, x := range []int{10, 60, 110, 160, 210, 260, 300} {
+			a, b := first.YCbCrAt(x, 150), ycc.YCbCrAt(x, 150)
+			if apart(a.Y, b.Y) > 12 || apart(a.Cb, b.Cb) > 12 || apart(a.Cr, b.Cr) > 12 {
+				t.Errorf("%s: at %d the colour is %v, in the first format %v", format, x, b, a)
+			}
+		}
+		if l, r := ycc.YCbCrAt(10, 150).Y, ycc.YCbCrAt(300, 150).Y; l < r+50 {
+			t.Errorf("%s: flat: luma %d on the left, %d on the right", format, l, r)
+		}
+	}
+}
+
+func apart(a, b byte) int { return max(int(a)-int(b), int(b)-int(a)) }
+
+func TestInjectedFaults(t *testing.T) {
+	s := vivid(t)
+	want := camera.Want{Width: 320, Height: 180, FPS: 30}
+	t.Run("fatal error", func(t *testing.T) {
+		n := 0
+		var got error
+		for _, err := range s.Frames(t.Context(), want) {
+			if got = err; err != nil {
+				break
+			}
+			if n++; n == 10 {
+				set(t, s, "inject_fatal_streaming_error", 1)
+			}
+		}
+		if !errors.Is(got, unix.EIO) {
+			t.Errorf("after %d frames: %v, want EIO", n, got)
+		}
+		take(t, s, want, 5)
+	})
+	t.Run("corrupt buffers", func(t *testing.T) {
+		corrupt, n := 0, 0
+		w := want
+		w.Dropped = func(reason string) {
+			if reason == camera.DropCorrupt {
+				corrupt++
+			}
+		}
+		for _, err := range s.Frames(t.Context(), w) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n++; n == 5 {
+				set(t, s, "inject_v4l2_buf_flag_error", 1)
+			}
+			if n == 20 {
+				break
+			}
+		}
+		if corrupt == 0 {
+			t.Error("none counted")
+		}
+	})
+	t.Run("dropped buffers", func(t *testing.T) {
+		set(t, s, "percentage_of_dropped_buffers", 30)
+		defer set(t, s, "percentage_of_dropped_buffers", 0)
+		var first, last camera.Frame
+		n := 0
+		for f, err := range s.Frames(t.Context(), want) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n == 0 {
+				first = f
+			}
+			last = f
+			if n++; n == 60 {
+				break
+			}
+		}
+		if last.Seq-first.Seq+1 <= 60 {
+			t.Errorf("60 frames numbered %d to %d: no loss seen", first.Seq, last.Seq)
+		}
+		t.Logf("60 frames, %d lost", last.Seq-first.Seq+1-60)
+	})
+	for _, fault := range []string{"inject_vidioc_reqbufs_error", "inject_vidioc_s_fmt_error", "inject_vidioc_streamon_error", "inject_vidioc_qbuf_error"} {
+		t.Run(fault, func(t *testing.T) {
+			if _, err := s.SetControl(t.Context(), fault, 1); err != nil {
+				t.Skip(err)
+			}
+			for _, err := range s.Frames(t.Context(), want) {
+				if err == nil {
+					t.Fatal("a frame came")
+				}
+				t.Log(err)
+			}
+			take(t, s, want, 3)
+		})
+	}
+}
+
+// take reads n frames.
+func take(t *testing.T, s *Source, want camera.Want, n int) {
+	t.Helper()
+	got := 0
+	for _, err := range s.Frames(t.Context(), want) {
+		if err != nil {
+			t.Fatalf("after %d frames: %v", got, err)
+		}
+		if got++; got == n {
+			return
+		}
+	}
+}
+
+func TestBusyIsAStateAndItsEndIsSeen(t *testing.T) {
+	s := device(t)
+	other := &Source{path: s.path}
+	ctx, cancel := context.WithCancel(t.Context())
+	streaming, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		n := 0
+		for range other.Frames(ctx, camera.Want{Width: 320, Height: 180}) {
+			if n++; n == 1 {
+				close(streaming)
+			}
+		}
+	}()
+	<-streaming
+	for _, err := range s.Frames(t.Context(), camera.Want{Width: 320, Height: 180}) {
+		if !errors.Is(err, camera.ErrBusy) {
+			t.Errorf("held by another: %v, want ErrBusy", err)
+		}
+		t.Log(err)
+	}
+	if _, err := s.Describe(t.Context()); err != nil {
+		t.Errorf("cannot be asked while it is busy: %v", err)
+	}
+	free := make(chan time.Time, 1)
+	go func() {
+		s.Await(t.Context())
+		free <- time.Now()
+	}()
+	time.Sleep(100 * time.Millisecond) // let it watch
+	closed := time.Now()
+	cancel()
+	<-done
+	select {
+	case at := <-free:
+		t.Logf("free %v after the other was told to stop", at.Sub(closed))
+	case <-time.After(5 * time.Second):
+		t.Error("the end of the other was not seen")
+	}
+}
+
+// Unplugged while it runs, plugged in again: frames come by themselves.
+func TestReplugThroughTheHub(t *testing.T) {
+	s := vivid(t)
+	h, err := camera.NewHub(camera.Config{Name: "vivid", Source: s, Want: camera.Want{Width: 320, Height: 180, FPS: 30}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- h.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	v := h.View(camera.ViewOptions{})
+	defer v.Close()
+	next := func() camera.Picture {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		p, err := v.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	last := next()
+	for range 5 {
+		last = next()
+	}
+	bind(t, "unbind")
+	state, turned := h.Turned()
+	for state.Phase != camera.Absent {
+		select {
+		case <-turned:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("state %+v", state)
+		}
+		state, turned = h.Turned()
+	}
+	bind(t, "bind")
+	// udev sets group and mode after that; the clock starts when the node can be opened.
+	for unix.Access(s.path, unix.R_OK|unix.W_OK) != nil {
+		time.Sleep(time.Millisecond)
+	}
+	ready := camera.Mono()
+	p := next()
+	for p.Mono < ready {
+		last, p = p, next()
+	}
+	t.Logf("a frame taken %v after the node was ready, had %v after", p.Mono-ready, camera.Mono()-ready)
+	if p.Seq != last.Seq+1+p.Skipped {
+		t.Errorf("picture %d after %d says %d skipped", p.Seq, last.Seq, p.Skipped)
+	}
+	if err := exec.Command("udevadm", "settle").Run(); err != nil {
+		t.Log("udevadm:", err)
+	}
+}
+
+func TestStallIsFound(t *testing.T) {
+	s := vivid(t)
+	h, err := camera.NewHub(camera.Config{Name: "vivid", Source: s, Want: camera.Want{Width: 320, Height: 180, FPS: 30}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- h.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	v := h.View(camera.ViewOptions{})
+	defer v.Close()
+	if _, err := v.Next(ctx); err != nil {
+		t.Fatal(err)
+	}
+	set(t, s, "percentage_of_dropped_buffers", 100)
+	defer set(t, s, "percentage_of_dropped_buffers", 0)
+	began := time.Now()
+	state, turned := h.Turned()
+	for state.Phase != camera.Stalled {
+		select {
+		case <-turned:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("state %+v", state)
+		}
+		state, turned = h.Turned()
+	}
+	t.Logf("found %v after it was injected: %v", time.Since(began), state.Err)
+	set(t, s, "percentage_of_dropped_buffers", 0)
+	for range 5 {
+		if _, err := v.Next(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestControls(t *testing.T) {
+	s := vivid(t)
+	list, err := s.Controls(t.Context())
+	if err != nil || len(list) < 10 {
+		t.Fatalf("%d controls, %v", len(list), err)
+	}
+	for _, c := range list {
+		t.Logf("%+v", c)
+	}
+	if got, err := s.SetControl(t.Context(), "brightness", 77); got != 77 || err != nil {
+		t.Errorf("brightness 77: %d, %v", got, err)
+	}
+	if _, err := s.SetControl(t.Context(), "brightness", 1000); !errors.Is(err, camera.ErrUnsupported) {
+		t.Errorf("brightness 1000: %v", err)
+	}
+	if _, err := s.SetControl(t.Context(), "no_such", 1); !errors.Is(err, camera.ErrUnsupported) {
+		t.Errorf("no_such: %v", err)
+	}
+}
+
+func TestDiscovery(t *testing.T) {
+	s := device(t)
+	found := Discover()
+	t.Logf("%+v", found)
+	t.Log(Why())
+	for _, f := range found {
+		if f.Node == s.path || f.Address == s.path {
+			return
+		}
+	}
+	t.Errorf("%s is not among them", s.path)
+}

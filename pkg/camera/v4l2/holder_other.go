@@ -1,5 +1,0 @@
-//go:build !linux
-
-package v4l2
-
-func holder(string) string { return "" }
