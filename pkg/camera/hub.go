@@ -185,7 +185,7 @@ func (h *Hub) capture(parent context.Context) error {
 			base -= f.Seq // the first frame becomes base + 1
 			last = f
 		}
-		period := h.take(f, base+f.Seq+1, last)
+		period := h.take(f, base+f.Seq+1, n, last)
 		guard.Reset(max(stallPeriods*period, stallFloor))
 		last = f
 		n++
@@ -235,7 +235,7 @@ func (h *Hub) stopped() {
 
 // take takes one frame of the source and copies it if somebody wants it. It
 // gives the time between frames as known now.
-func (h *Hub) take(f Frame, seq uint64, last Frame) time.Duration {
+func (h *Hub) take(f Frame, seq, nth uint64, last Frame) time.Duration {
 	now := Mono()
 	h.mu.Lock()
 	h.stats.Frames++
@@ -278,7 +278,7 @@ func (h *Hub) take(f Frame, seq uint64, last Frame) time.Duration {
 		h.enter(Streaming, nil)
 	}
 	h.stats.Copied++
-	sh.seq, sh.arrived, sh.refs = seq, now, 1
+	sh.seq, sh.nth, sh.arrived, sh.refs = seq, nth, now, 1
 	h.drop(h.held)
 	h.held = sh
 	h.notify()

@@ -8,6 +8,7 @@ import (
 // shot is one frame that was copied out of the camera's buffers.
 type shot struct {
 	seq           uint64
+	nth           uint64        // its number in this run of the camera, from 0
 	mono          time.Duration // when it was taken
 	arrived       time.Duration // when we had it
 	format        Format

@@ -25,7 +25,15 @@ func (h *Hub) Snapshot(ctx context.Context, opt SnapshotOptions) (Picture, error
 	v.snapshot = true
 	v.after = now - max(opt.MaxAge, 0)
 	h.mu.Unlock()
+	var calm *bool
+	if opt.Settled {
+		ok, err := v.settle(ctx)
+		if err != nil {
+			return Picture{}, err
+		}
+		calm = &ok
+	}
 	p, err := v.Next(ctx)
-	p.Skipped = 0
+	p.Skipped, p.Settled = 0, calm
 	return p, err
 }

@@ -171,11 +171,8 @@ const maxSpoilt = 30
 // one; or neither, when there is nothing to do but wait. The hub's mu is held.
 func (v *Viewer) choose() (made, *job, error) {
 	h := v.hub
-	switch {
-	case v.closed, h.state.Phase == Closed:
-		return made{}, nil, fmt.Errorf("camera %s: %w", h.cfg.Name, ErrClosed)
-	case !v.got && h.state.Err != nil && h.failures != v.failures:
-		return made{}, nil, h.state.Err
+	if err := v.trouble(); err != nil {
+		return made{}, nil, err
 	}
 	sh := h.held
 	if sh == nil || !v.serves(sh.seq, sh.mono) || !v.fresh(sh) {
@@ -204,6 +201,18 @@ func (v *Viewer) choose() (made, *job, error) {
 		return made{}, l.busy, nil
 	}
 	return made{}, l.busy, nil
+}
+
+// trouble is why v will get no picture. The hub's mu is held.
+func (v *Viewer) trouble() error {
+	h := v.hub
+	switch {
+	case v.closed, h.state.Phase == Closed:
+		return fmt.Errorf("camera %s: %w", h.cfg.Name, ErrClosed)
+	case !v.got && h.state.Err != nil && h.failures != v.failures:
+		return h.state.Err
+	}
+	return nil
 }
 
 // serves tells whether a picture is one that v has yet to see, and not too soon.
