@@ -22,12 +22,11 @@ func (a *app) devices() *cobra.Command {
 		Short: "List the devices that are connected to the broker",
 		Long: `List the devices that are connected to the broker.
 
-With --json it is one object, {"devices":[…]}, as the broker has it. With --watch --json it is one object per line for each
-device, and then for each change as it happens.`,
+With --json it is one object, {"devices":[…]}, as the broker has it.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if watch {
-				return a.watchDevices(cmd.Context(), asJSON)
+				return a.watchDevices(cmd.Context(), "", asJSON)
 			}
 			return a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
 				list, err := c.Devices(ctx)
@@ -46,7 +45,7 @@ device, and then for each change as it happens.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs")
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on, and tell of changes as they happen")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "the same as perch watch")
 	return cmd
 }
 
@@ -77,10 +76,26 @@ func orDash(s string) string {
 	return s
 }
 
+func (a *app) watchCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:               "watch [DEVICE]",
+		Short:             "Tell of devices as they come and go",
+		Long:              "Tell of devices, or of one, as they are and then as they come and go, until Ctrl-C. With --json it is one object per line.",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.completeDevice,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.watchDevices(cmd.Context(), strings.Join(args, ""), asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs")
+	return cmd
+}
+
 // watchDevices tells of changes until Ctrl-C.
-func (a *app) watchDevices(ctx context.Context, asJSON bool) error {
+func (a *app) watchDevices(ctx context.Context, device string, asJSON bool) error {
 	return a.with(ctx, func(c *client.Client) error {
-		for e, err := range c.Watch(ctx, "") {
+		for e, err := range c.Watch(ctx, device) {
 			if ctx.Err() != nil {
 				return nil // as it was meant to end
 			}

@@ -76,7 +76,8 @@ func (a *app) command() *cobra.Command {
 	f.StringVar(&a.broker, "broker", "", "`URL` of the broker (default $PERCH_BROKER)")
 	f.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer, or for a stream's first picture")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing but errors")
-	cmd.AddCommand(a.devices(), a.snapshot(), a.stream(), a.info(), a.cameras())
+	cmd.AddCommand(a.devices(), a.watchCommand(), a.snapshot(), a.stream(), a.timelapse(), a.sensors(), a.set(),
+		a.info(), a.cameras(), a.health(), a.metrics(), a.logs(), a.bench())
 	return cmd
 }
 

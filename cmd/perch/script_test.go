@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"perch": main
 // PERCH_BROKER, and the devices it asks for:
 //
 //	device NAME           a device joins
+//	farm NAME             a device joins that has sensors, an output and a log
 //	silent NAME           a device joins that never answers
 //	away NAME             it loses its link
 //	gone                  the broker stops
@@ -31,6 +33,7 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"perch": main
 //	asked NAME ROUTE      waits until the device is asked
 //	canceled NAME ROUTE   waits until the device hears that nobody wants its answer any more
 //	files DIR N           waits until there are N files
+//	lines FILE N          waits until it has N lines
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -38,16 +41,19 @@ func TestScripts(t *testing.T) {
 			w := clienttest.Listen(env.T().(testing.TB))
 			env.Values[world{}] = &stage{w, map[string]*clienttest.Device{}, make(chan string, 100)}
 			env.Setenv("PERCH_BROKER", w.URL())
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // a second for each command otherwise
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"device":   command((*stage).join),
+			"farm":     command((*stage).joinFarm),
 			"silent":   command((*stage).joinSilent),
 			"away":     command(func(s *stage, args []string) error { s.devices[args[0]].Network().Down(true); return nil }),
 			"gone":     command(func(s *stage, _ []string) error { s.Stop(); return nil }),
 			"asked":    command((*stage).asked),
 			"canceled": command((*stage).waitCanceled),
 			"files":    files,
+			"lines":    lines,
 			"exits":    exits,
 		},
 	})
@@ -114,6 +120,15 @@ func files(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(eventually(args[1]+" files in "+args[0], func() bool {
 		list, _ := os.ReadDir(ts.MkAbs(args[0]))
 		return len(list) >= n
+	}))
+}
+
+func lines(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(eventually(args[1]+" lines in "+args[0], func() bool {
+		text, _ := os.ReadFile(ts.MkAbs(args[0]))
+		return bytes.Count(text, []byte("\n")) >= n
 	}))
 }
 

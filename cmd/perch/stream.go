@@ -113,37 +113,39 @@ var (
 
 // watch runs a stream until it is complete, span is over, or Ctrl-C ends one that has no other end.
 func (a *app) watch(ctx context.Context, s *tally, span time.Duration, o client.StreamOptions, put func(client.Picture, int) error) error {
-	return a.with(ctx, func(c *client.Client) error {
-		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		first := time.AfterFunc(a.timeout+o.Wait, func() { cancel(errNoFirst) })
-		defer first.Stop()
-		if span > 0 {
-			defer time.AfterFunc(span, func() { cancel(errSpanOver) }).Stop()
-		}
-		for p, err := range c.Stream(ctx, s.device, o) {
-			switch {
-			case err == nil:
-				first.Stop()
-				if p.Gap != nil {
-					a.say("%s: %s", s.device, gapText(p.Gap))
-				}
-				s.add(p)
-				if err := put(p, s.Restarts); err != nil {
-					return err
-				}
-				continue
-			case context.Cause(ctx) == errSpanOver:
-				return nil
-			case context.Cause(ctx) == errNoFirst:
-				return &client.Error{Kind: client.ErrTimeout, Text: fmt.Sprintf("no picture came within %s", a.timeout+o.Wait), Device: s.device}
-			case ctx.Err() != nil && o.Count == 0 && s.Frames > 0:
-				return nil // Ctrl-C is how it ends
+	return a.with(ctx, func(c *client.Client) error { return a.watchWith(ctx, c, s, span, o, put) })
+}
+
+func (a *app) watchWith(ctx context.Context, c *client.Client, s *tally, span time.Duration, o client.StreamOptions, put func(client.Picture, int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	first := time.AfterFunc(a.timeout+o.Wait, func() { cancel(errNoFirst) })
+	defer first.Stop()
+	if span > 0 {
+		defer time.AfterFunc(span, func() { cancel(errSpanOver) }).Stop()
+	}
+	for p, err := range c.Stream(ctx, s.device, o) {
+		switch {
+		case err == nil:
+			first.Stop()
+			if p.Gap != nil {
+				a.say("%s: %s", s.device, gapText(p.Gap))
 			}
-			return err
+			s.add(p)
+			if err := put(p, s.Restarts); err != nil {
+				return err
+			}
+			continue
+		case context.Cause(ctx) == errSpanOver:
+			return nil
+		case context.Cause(ctx) == errNoFirst:
+			return &client.Error{Kind: client.ErrTimeout, Text: fmt.Sprintf("no picture came within %s", a.timeout+o.Wait), Device: s.device}
+		case ctx.Err() != nil && o.Count == 0 && s.Frames > 0:
+			return nil // Ctrl-C is how it ends
 		}
-		return nil
-	})
+		return err
+	}
+	return nil
 }
 
 func gapText(g *client.Gap) string {

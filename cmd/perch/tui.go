@@ -16,8 +16,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -43,7 +46,7 @@ func (u *ui) json(v any) error {
 	if err != nil {
 		return err
 	}
-	_, err = u.stdout.Write(append(b, '\n'))
+	_, err = u.stdout.Write(append(escape(b), '\n'))
 	return err
 }
 
@@ -53,8 +56,26 @@ func (u *ui) jsonLine(v any) error {
 	if err != nil {
 		return err
 	}
-	_, err = u.stdout.Write(append(b, '\n'))
+	_, err = u.stdout.Write(append(escape(b), '\n'))
 	return err
+}
+
+// escape leaves nothing in JSON that does more in a terminal than being seen: encoding/json escapes the controls of ASCII only,
+// and what is left of the others can only be inside of strings.
+func escape(b []byte) []byte {
+	out := make([]byte, 0, len(b))
+	for _, c := range string(b) {
+		switch {
+		case c == '\n' || strconv.IsPrint(c):
+			out = utf8.AppendRune(out, c)
+		case c <= 0xFFFF:
+			out = fmt.Appendf(out, `\u%04x`, c)
+		default:
+			hi, lo := utf16.EncodeRune(c)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, hi, lo)
+		}
+	}
+	return out
 }
 
 // usageError is a mistake in what was typed.
@@ -93,7 +114,7 @@ func (u *ui) report(ctx context.Context, err error) int {
 		return exitOK
 	}
 	code, hint := judge(err)
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
 		code, hint, err = exitInterrupted, "", errInterrupted
 	}
 	if e, ok := errors.AsType[*hintedError](err); ok {

@@ -30,6 +30,8 @@ type Device struct {
 
 	// Answer replaces a route's answer. ok is false: the route is answered as ever.
 	Answer func(ctx context.Context, route string, data []byte) (p peer.Payload, ok bool, err error)
+	// Stream does the same for a stream; nil is as ever.
+	Stream func(ctx context.Context, route string, data []byte) iter.Seq2[peer.Payload, error]
 	// Canceled is told each request whose context ended before its answer. It may be nil.
 	Canceled func(route string)
 
@@ -185,15 +187,15 @@ func (d *Device) response(ctx context.Context, req peer.Payload) (peer.Payload, 
 		}
 		return d.picture(seq, 0), nil
 	case api.RouteInfo:
-		return encode(api.Info{
+		return JSON(api.Info{
 			Device: d.Name, ID: fmt.Sprintf("%032x", d.Name)[:32], Boot: d.bootID(), Rev: 1, Version: "1.0.0",
 			Started: d.started(), At: time.Now(), MonoNS: d.mono(), OS: "linux", Arch: "arm64",
 		})
 	case api.RouteCameras:
 		mode := api.Mode{Format: "RGB3", Width: 64, Height: 48, FPS: []float64{float64(d.FPS)}}
-		return encode(api.CameraList{Cameras: api.List[api.Camera]{{Name: "front", Kind: "pattern", State: api.CameraIdle, Modes: []api.Mode{mode}}}})
+		return JSON(api.CameraList{Cameras: api.List[api.Camera]{{Name: "front", Kind: "pattern", State: api.CameraIdle, Modes: []api.Mode{mode}}}})
 	case api.RouteClock:
-		return encode(api.ClockReply{Boot: d.bootID(), MonoNS: d.mono(), At: time.Now()})
+		return JSON(api.ClockReply{Boot: d.bootID(), MonoNS: d.mono(), At: time.Now()})
 	}
 	return peer.Payload{}, peer.Errorf(peer.CodeInvalid, "there is no route %q", r)
 }
@@ -201,6 +203,11 @@ func (d *Device) response(ctx context.Context, req peer.Payload) (peer.Payload, 
 func (d *Device) stream(ctx context.Context, req peer.Payload) iter.Seq2[peer.Payload, error] {
 	r := route(req)
 	d.note(r)
+	if d.Stream != nil {
+		if s := d.Stream(ctx, r, req.Data); s != nil {
+			return s
+		}
+	}
 	if r != api.RouteStream {
 		return peer.Fail(peer.Errorf(peer.CodeInvalid, "there is no route %q", r))
 	}
@@ -275,7 +282,8 @@ func (d *Device) picture(seq, skipped uint64) peer.Payload {
 	return peer.Payload{Metadata: md, Data: d.JPEG}
 }
 
-func encode(v any) (peer.Payload, error) {
+// JSON is an answer in JSON.
+func JSON(v any) (peer.Payload, error) {
 	data, err := json.Marshal(v)
 	return peer.Payload{Data: data}, err
 }

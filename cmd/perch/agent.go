@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/client"
+)
+
+func (a *app) health() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:               "health DEVICE",
+		Short:             "Say whether everything in a device's agent goes on",
+		Long:              "Say whether everything in a device's agent goes on. The exit code is 1 if something does not.",
+		Args:              deviceArg,
+		ValidArgsFunction: a.completeDevice,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
+				h, err := c.Health(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					err = a.json(h)
+				} else {
+					err = healthTable(a.stdout, h, time.Now())
+				}
+				if err == nil && !h.OK {
+					err = fmt.Errorf("%s is not well", args[0])
+				}
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs: the answer of the route agent.health")
+	return cmd
+}
+
+func healthTable(w io.Writer, h api.Health, now time.Time) error {
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "PART\tOK\tSTATE\tPROGRESS")
+	for _, l := range h.Loops {
+		ok, state, last := "yes", l.State, "-"
+		if !l.OK {
+			ok = "no"
+		}
+		if l.Error != "" {
+			state = strings.TrimPrefix(state+": "+l.Error, ": ")
+		}
+		if !l.Last.IsZero() {
+			last = ago(now.Sub(l.Last)) + " ago"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", api.Text(l.Name), ok, orDash(api.Text(state)), last)
+	}
+	return t.Flush()
+}
+
+func (a *app) metrics() *cobra.Command {
+	return &cobra.Command{
+		Use:               "metrics DEVICE",
+		Short:             "Print a device's counters as Prometheus reads them",
+		Args:              deviceArg,
+		ValidArgsFunction: a.completeDevice,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
+				text, err := c.Metrics(ctx, args[0])
+				for line := range strings.Lines(text) {
+					if err == nil {
+						_, err = fmt.Fprintln(a.stdout, api.Text(strings.TrimRight(line, "\r\n")))
+					}
+				}
+				return err
+			})
+		},
+	}
+}
+
+func (a *app) logs() *cobra.Command {
+	var o client.LogsOptions
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:               "logs DEVICE",
+		Short:             "Print what a device's agent has logged",
+		Args:              deviceArg,
+		ValidArgsFunction: a.completeDevice,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			if !o.Follow {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, a.timeout)
+				defer cancel()
+			}
+			return a.with(ctx, func(c *client.Client) error {
+				for l, err := range c.Logs(ctx, args[0], o) {
+					switch {
+					case o.Follow && ctx.Err() != nil:
+						return nil // as it was meant to end
+					case err != nil:
+						return err
+					case asJSON:
+						err = a.jsonLine(l)
+					default:
+						_, err = fmt.Fprintln(a.stdout, logText(l))
+					}
+					if err != nil {
+						return err
+					}
+				}
+				if o.Follow {
+					return errors.New("the device has ended the log")
+				}
+				return nil
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.IntVarP(&o.Lines, "lines", "n", 20, "of the past, at most")
+	f.StringVar(&o.Level, "level", "info", "`LEVEL` and above: debug, info, warn or error")
+	f.BoolVarP(&o.Follow, "follow", "f", false, "go on with new ones")
+	f.BoolVar(&asJSON, "json", false, "for programs, one object per line")
+	return cmd
+}
+
+// logText is a log line in one line, safe for a terminal.
+func logText(l api.LogLine) string {
+	line := fmt.Sprintf("%s %-5s %s", l.At.Local().Format(time.DateTime), l.Level, l.Text)
+	for _, key := range slices.Sorted(maps.Keys(l.Attrs)) {
+		line += fmt.Sprintf(" %s=%v", key, l.Attrs[key])
+	}
+	return api.Text(line)
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/client/clienttest"
+	"github.com/perchcam/perch/pkg/peer"
+)
+
+var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+// evil is text that would do harm in a terminal: it clears the screen, begins a line, hides and turns around what follows.
+const evil = "ok\x1b[2J\rroot# \n\x00\u202egnp.exe"
+
+// joinFarm joins a device with a door, a thermometer and a lamp.
+func (s *stage) joinFarm(args []string) error {
+	door := api.Reading{V: 1, Type: api.ReadingState, Boot: "b", Seq: 7, Sensor: "door", Class: "door", On: new(true), Count: new(uint64(3)), At: noon}
+	air := api.Reading{
+		V: 1, Type: api.ReadingState, Boot: "b", Seq: 8, Sensor: "air", At: noon,
+		Values: []api.Value{{Quantity: "temperature", Value: 21.37, Unit: "Cel"}, {Quantity: "humidity", Value: 45.3, Unit: "%RH"}},
+	}
+	lost := api.Reading{
+		V: 1, Type: api.ReadingError, Boot: "b", Seq: 9, Sensor: "pond", At: noon,
+		Error: &api.SensorError{Code: "io", Text: evil}, LastOK: noon.Add(-time.Hour),
+	}
+	s.add(&clienttest.Device{
+		Name: args[0],
+		Answer: func(_ context.Context, route string, data []byte) (peer.Payload, bool, error) {
+			var v any
+			switch route {
+			case api.RouteRead:
+				v = api.Readings{Readings: api.List[api.Reading]{door, air, lost}}
+			case api.RouteSet:
+				q, err := api.Parse[api.SetRequest](data)
+				if err == nil && q.Output != "lamp" {
+					err = peer.Errorf(peer.CodeInvalid, "there is no output %q", q.Output)
+				}
+				if err != nil {
+					return peer.Payload{}, false, err
+				}
+				v = api.OutputState{Output: "lamp", On: *q.On, At: noon, Until: noon.Add(q.For.D())}
+			case api.RouteHealth:
+				v = api.Health{Loops: api.List[api.Loop]{{Name: "link", OK: true, State: "online"}, {Name: "camera front", State: "stalled", Error: evil}}}
+			case api.RouteMetrics:
+				return peer.Payload{Data: []byte("perch_frames_total 7\nperch_" + evil + " 1\n")}, true, nil
+			default:
+				return peer.Payload{}, false, nil
+			}
+			p, err := clienttest.JSON(v)
+			return p, true, err
+		},
+		Stream: func(ctx context.Context, route string, data []byte) iter.Seq2[peer.Payload, error] {
+			switch route {
+			case api.RouteWatch:
+				open := door
+				open.Type, open.Seq, open.On, open.Count = api.ReadingChange, 12, new(false), nil
+				gap := api.Reading{V: 1, Type: api.ReadingGap, Missed: 2, From: 10, To: 11, At: noon}
+				return values(ctx, door, gap, open)
+			case api.RouteLogs:
+				q, err := api.Parse[api.LogsRequest](data)
+				if err != nil {
+					return peer.Fail(err)
+				}
+				lines := []any{
+					api.LogLine{At: noon, Level: slog.LevelInfo, Text: "link", Attrs: map[string]any{"from": "offline", "to": "online"}},
+					api.LogLine{At: noon.Add(time.Second), Level: slog.LevelWarn, Text: evil, Attrs: map[string]any{evil: evil}},
+				}
+				if q.Follow {
+					return values(ctx, lines...)
+				}
+				return values(nil, lines...)
+			}
+			return nil
+		},
+	})
+	return nil
+}
+
+// values is a stream of them that stays open until ctx ends; nil: that ends behind them.
+func values(ctx context.Context, list ...any) iter.Seq2[peer.Payload, error] {
+	return func(yield func(peer.Payload, error) bool) {
+		for _, v := range list {
+			if !yield(clienttest.JSON(v)) {
+				return
+			}
+		}
+		if ctx != nil {
+			<-ctx.Done()
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/perchcam/perch/pkg/api"
+)
+
+// harmless fails if text holds anything that a terminal acts on, but for line ends and the tab-free columns we write.
+func harmless(t *testing.T, what, text string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		if line := strings.TrimSuffix(line, "\n"); api.Text(line) != line {
+			t.Errorf("%s: %q", what, line)
+		}
+	}
+}
+
+// Whatever a broker or a device says, and wherever it says it, no escape sequence reaches the terminal.
+func TestHostileText(t *testing.T) {
+	hostile := []string{evil, "\x9b2J", "\u009b2J", "\u0085", "\u200f", "\U000e0001", "\x7f", "a\tb", "\xff\xfe"}
+	for _, h := range hostile {
+		var b bytes.Buffer
+		u := &ui{stdout: &b, stderr: &b}
+		d := api.Device{
+			Name: h, State: h, Version: h, Reason: h, Since: noon, Tags: map[string]string{h: h},
+			Cameras: []api.CameraRef{{Name: h, Kind: h}}, Sensors: []api.SensorRef{{Name: h}},
+		}
+		a := &app{ui: *u}
+		reading := api.Reading{Sensor: h, Class: h, At: noon, Values: []api.Value{{Quantity: h, Unit: h}}, Error: &api.SensorError{Text: h}}
+		camera := api.Camera{
+			Name: h, Kind: h, Model: h, State: h, Error: h, Mode: &api.Mode{Format: h}, Modes: []api.Mode{{Format: h}}, Controls: []api.Control{{Name: h, Type: h}},
+		}
+		for _, err := range []error{
+			table(&b, []api.Device{d}, noon),
+			a.event(api.DeviceEvent{Type: api.EventChange, Device: &d}, false),
+			readingsTable(&b, []api.Reading{reading}),
+			writeInfo(&b, api.Info{Device: h, ID: h, Boot: h, Version: h, OS: h, Arch: h, Kernel: h, Model: h, Drops: map[string]uint64{h: 1}}, []api.Camera{camera}),
+			writeCamera(&b, camera),
+			healthTable(&b, api.Health{Loops: api.List[api.Loop]{{Name: h, State: h, Error: h}}}, noon),
+			u.json(d),
+			u.jsonLine(reading),
+		} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		fmt.Fprintln(&b, logText(api.LogLine{Text: h, Attrs: map[string]any{h: h}}))
+		harmless(t, fmt.Sprintf("%q", h), b.String())
+	}
+}
+
+func TestEscapedJSONIsTheSame(t *testing.T) {
+	for _, text := range []string{evil, "ü € 😀", "\U000e0001", "\u009b\x7f", `\u0041 "`} {
+		b, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		if err := json.Unmarshal(escape(b), &got); err != nil || got != text {
+			t.Errorf("%q came back as %q: %v", text, got, err)
+		}
+	}
+}
+
+func TestKnown(t *testing.T) {
+	many := strings.Fields("a1 b2 c3 d4 e5 f6 g7 h8 i9")
+	for _, tc := range []struct {
+		asked string
+		names []string
+		want  string
+	}{
+		{"hen-huose", []string{"gate", "hen-house"}, "did you mean hen-house?"},
+		{"barn", nil, "no device is connected to the broker"},
+		{"barn", []string{"gate", "hen-house"}, "there is: gate, hen-house"},
+		{"orchard", many, "there are 9 devices: perch devices lists them"},
+	} {
+		if got := known(tc.asked, tc.names); got != tc.want {
+			t.Errorf("%s of %q: %s", tc.asked, tc.names, got)
+		}
+	}
+}
+
+func TestNumbersForPeople(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 84_300: "84.3 kB", 9_800_000: "9.8 MB", 12e9: "12.0 GB"} {
+		if got := size(n); got != want {
+			t.Errorf("%d: %s", n, got)
+		}
+	}
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0s", 59 * time.Second: "59s", 61 * time.Second: "1m", 3 * time.Hour: "3h", 47 * time.Hour: "47h", 100 * time.Hour: "4d",
+	} {
+		if got := ago(d); got != want {
+			t.Errorf("%v: %s", d, got)
+		}
+	}
+}
