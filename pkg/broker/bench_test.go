@@ -13,6 +13,7 @@ import (
 
 	"github.com/rsocket/rsocket-go/core"
 
+	"github.com/perchcam/perch/pkg/broker/access"
 	"github.com/perchcam/perch/pkg/wire"
 )
 
@@ -277,7 +278,7 @@ func BenchmarkFind(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if l, _ := g.find(&t); l == nil {
+				if l, _ := g.find(&t, &access.All); l == nil {
 					b.Fatal("not found")
 				}
 			}

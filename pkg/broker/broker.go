@@ -2,9 +2,12 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,8 +15,10 @@ import (
 	"github.com/rsocket/rsocket-go/core"
 
 	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/broker/access"
 	"github.com/perchcam/perch/pkg/peer"
 	"github.com/perchcam/perch/pkg/session"
+	"github.com/perchcam/perch/pkg/wire"
 )
 
 // Config says where a broker listens and what its limits are. Zero values mean the defaults.
@@ -22,6 +27,10 @@ type Config struct {
 	Version string   // for broker.info
 	Log     *slog.Logger
 
+	Access   *access.Store // credentials; nil: there are none, and the broker serves this machine only
+	TLS      TLS           // for tls:// and wss://
+	Insecure bool          // takes credentials over links that others can read
+
 	Wait    time.Duration // how long a request waits for a device that is away; 2 s. A request may ask for up to MaxWait
 	MaxWait time.Duration // 60 s
 	Grace   time.Duration // how long streams may go on after the broker was told to stop; 5 s
@@ -29,6 +38,7 @@ type Config struct {
 	Budget      int // bytes that may wait for one session; 32 MiB
 	Streams     int // streams one session may have open; 1024
 	Sessions    int // 20,000
+	PerHolder   int // sessions with one credential; 256
 	Connections int // links, with those that have not said anything; 25,000
 
 	Session     session.Options // frames and what is kept for a RESUME
@@ -47,16 +57,20 @@ type Broker struct {
 	console  *peer.Peer
 	counters counters
 	refusals quiet // log lines about links that were refused,
-	slow     quiet // and about receivers that do not read
+	slow     quiet // about receivers that do not read,
+	unread   quiet // and about credentials that cannot be read
+	failures failures
 
 	routes   atomic.Int64  // requests that are not through
 	draining atomic.Bool   // no new sessions and requests
+	stopping chan struct{} // closed when it is true
 	idle     chan struct{} // told when routes falls to 0 while draining
 
 	listeners []*listener // owned by Listen and Run
 
 	mu    sync.Mutex // guards the following
-	legs  map[*leg]struct{}
+	legs  map[*session.Conn]*leg
+	held  map[string]int // sessions by credential
 	links map[net.Conn]struct{}
 }
 
@@ -68,25 +82,30 @@ func New(cfg Config) (*Broker, error) {
 	def(&cfg.Budget, 32<<20)
 	def(&cfg.Streams, 1024)
 	def(&cfg.Sessions, 20_000)
+	def(&cfg.PerHolder, 256)
 	def(&cfg.Connections, 25_000)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	b := &Broker{
-		cfg: cfg, log: cfg.Log, started: time.Now(), registry: newRegistry(), legs: map[*leg]struct{}{},
+		cfg: cfg, log: cfg.Log, started: time.Now(), registry: newRegistry(), legs: map[*session.Conn]*leg{},
 		links: map[net.Conn]struct{}{}, idle: make(chan struct{}, 1),
+		held: map[string]int{}, stopping: make(chan struct{}),
 	}
 	for _, url := range cfg.Listen {
-		l, err := parseListener(url)
+		l, err := parseListener(url, &cfg)
 		if err != nil {
 			return nil, err
 		}
 		b.listeners = append(b.listeners, l)
 	}
+	if err := b.secure(); err != nil {
+		return nil, err
+	}
 	cfg.Session.Log = cfg.Log
 	var err error
 	b.server, err = session.NewServer(session.ServerConfig{
-		Options: cfg.Session, Accept: b.accept,
+		Options: cfg.Session, Accept: b.accept, MayResume: b.mayResume,
 		FirstFrame: cfg.FirstFrame, SessionTime: cfg.SessionTime, RetainTotal: cfg.RetainTotal,
 	})
 	if err != nil {
@@ -101,6 +120,27 @@ func def[T int | int64 | time.Duration](v *T, otherwise T) {
 	if *v == 0 {
 		*v = otherwise
 	}
+}
+
+// secure gives the listeners what TLS needs.
+func (b *Broker) secure() error {
+	i := slices.IndexFunc(b.listeners, (*listener).secure)
+	if i < 0 {
+		return nil
+	}
+	if b.cfg.TLS.Cert == "" || b.cfg.TLS.Key == "" {
+		return fmt.Errorf("cannot listen on %s: it needs a certificate and its key", b.listeners[i].url)
+	}
+	certs, err := newCerts(b.cfg.TLS, b.log)
+	if err != nil {
+		return err
+	}
+	for _, l := range b.listeners {
+		if l.secure() {
+			l.tls = certs.config()
+		}
+	}
+	return nil
 }
 
 // Listen opens the listeners; Run does it where it was not done. URLs tells the ports that were given.
@@ -136,6 +176,11 @@ func (b *Broker) Run(ctx, stop context.Context) error {
 		}
 	}
 	var work sync.WaitGroup
+	guarding, relax := context.WithCancel(context.Background())
+	defer relax()
+	if b.cfg.Access != nil {
+		work.Go(func() { b.guard(guarding) })
+	}
 	failed := make(chan error, len(b.listeners))
 	for _, l := range b.listeners {
 		work.Go(func() {
@@ -153,13 +198,16 @@ func (b *Broker) Run(ctx, stop context.Context) error {
 		l.close()
 	}
 	b.drain(stop)
+	relax()
 	work.Wait()
 	return err
 }
 
 // drain ends everything.
 func (b *Broker) drain(stop context.Context) {
-	b.draining.Store(true)
+	if !b.draining.Swap(true) {
+		close(b.stopping)
+	}
 	if n := b.routes.Load(); n > 0 {
 		b.log.Info("draining", "streams", n, "grace", b.cfg.Grace)
 		grace := time.NewTimer(b.cfg.Grace)
@@ -215,6 +263,9 @@ func (b *Broker) Serve(nc net.Conn) {
 	remote := nc.RemoteAddr()
 	err := b.server.Serve(nc)
 	e, ok := errors.AsType[*session.Error](err)
+	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain {
+		e, ok = session.Errorf(core.ErrorCodeInvalidSetup, "this is not TLS"), true
+	}
 	if !ok {
 		return
 	}
@@ -236,39 +287,73 @@ func (b *Broker) accept(c *session.Conn) (session.Receiver, error) {
 	if b.draining.Load() {
 		return nil, session.Errorf(core.ErrorCodeConnectionError, "draining")
 	}
-	l := &leg{b: b, conn: c, card: who, read: metadataOf(c.Setup().MetadataMIME)}
-	b.mu.Lock()
-	full := len(b.legs) >= b.cfg.Sessions
-	if !full {
-		b.legs[l] = struct{}{}
-	}
-	b.mu.Unlock()
-	if full {
-		return nil, session.Errorf(core.ErrorCodeRejectedSetup, "the broker has %d sessions, which is its limit", b.cfg.Sessions)
-	}
-	if who.device == "" {
-		b.counters.add(sessionsAccepted)
-		b.log.Debug("laptop connected", "remote", c.RemoteAddr())
-		return l, nil
-	}
-	old, err := b.registry.join(l, advert)
+	grant, err := b.admit(&who, originOf(c.RemoteAddr()))
 	if err != nil {
-		b.forget(l)
 		return nil, err
 	}
+	who.auth = wire.Auth{} // it has done its work
+	l := &leg{b: b, conn: c, card: who, grant: grant, read: metadataOf(c.Setup().MetadataMIME)}
+	if err := b.enter(l); err != nil {
+		return nil, err
+	}
+	var old *leg
+	if who.device != "" {
+		if old, err = b.registry.join(l, advert); err != nil {
+			b.forget(l)
+			return nil, err
+		}
+	}
 	b.counters.add(sessionsAccepted)
-	b.log.Info("device online", "device", who.device, "remote", c.RemoteAddr(), "replaced", old != nil)
-	if old != nil {
+	if b.cfg.Access != nil {
+		b.log.Info("session admitted", "credential", grant.Credential, "role", grant.Role, "device", who.device, "remote", c.RemoteAddr())
+	}
+	switch {
+	case who.device == "":
+		b.log.Debug("laptop connected", "remote", c.RemoteAddr())
+	case old == nil:
+		b.log.Info("device online", "device", who.device, "remote", c.RemoteAddr())
+	default:
+		b.log.Info("device online anew", "device", who.device, "remote", c.RemoteAddr())
 		b.counters.add(sessionsReplaced)
 		old.conn.Close(core.ErrorCodeConnectionError, "the same device has connected anew")
 	}
 	return l, nil
 }
 
+// enter notes a session, unless there are too many.
+func (b *Broker) enter(l *leg) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	name := l.grant.Credential
+	switch {
+	case len(b.legs) >= b.cfg.Sessions:
+		return session.Errorf(core.ErrorCodeRejectedSetup, "the broker has %d sessions, which is its limit", b.cfg.Sessions)
+	case name != "" && b.held[name] >= b.cfg.PerHolder:
+		return session.Errorf(core.ErrorCodeRejectedSetup, "there are %d sessions with these credentials, which is the limit", b.held[name])
+	}
+	b.legs[l.conn] = l
+	if name != "" {
+		b.held[name]++
+	}
+	return nil
+}
+
 func (b *Broker) forget(l *leg) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.legs, l)
+	delete(b.legs, l.conn)
+	if name := l.grant.Credential; name != "" {
+		if b.held[name]--; b.held[name] == 0 {
+			delete(b.held, name)
+		}
+	}
+}
+
+// legOf returns a session's leg, nil when it is over.
+func (b *Broker) legOf(c *session.Conn) *leg {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.legs[c]
 }
 
 // ended is a leg's last word.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rsocket/rsocket-go/core"
 
+	"github.com/perchcam/perch/pkg/broker/access"
 	"github.com/perchcam/perch/pkg/peer"
 	"github.com/perchcam/perch/pkg/session"
 	"github.com/perchcam/perch/pkg/wire"
@@ -30,7 +31,7 @@ func TestListenRefusals(t *testing.T) {
 		"tcp://[::]:7878":        "serves this machine only",
 		"tcp://127.0.0.1":        "it has no port",
 		"127.0.0.1:7878":         "cannot listen on",
-		"udp://127.0.0.1:7878":   "must begin with tcp://",
+		"udp://127.0.0.1:7878":   "must begin with tcp:// or tls://",
 		"tcp://127.0.0.1:1/x":    "all it may have",
 	} {
 		if _, err := New(Config{Listen: []string{url}}); err == nil || !strings.Contains(err.Error(), text) {
@@ -326,7 +327,7 @@ func TestUploadToDeafDevice(t *testing.T) {
 		l.stall(1 << 20)
 		st := l.request(session.Message{Type: core.FrameTypeRequestResponse, Metadata: to("cam", "x"), Data: make([]byte, 8<<20)})
 		synctest.Wait()
-		cam, _ := h.registry.find(&wire.Target{Device: []byte("cam")})
+		cam, _ := h.registry.find(&wire.Target{Device: []byte("cam")}, &access.All)
 		if n := cam.queued(); n < 1<<19 {
 			t.Errorf("%d bytes wait for a device that does not read", n)
 		}

@@ -365,7 +365,7 @@ func (h *house) wantCalm() {
 	h.t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for l := range h.legs {
+	for _, l := range h.legs {
 		l.mu.Lock()
 		if len(l.asked) != 0 || len(l.serves) != 0 || l.serving.Load() != 0 || l.conn.Stats().Streams != 0 || l.queued() != 0 {
 			h.t.Errorf("leg of %q: %d asked, %d served (%d), %d streams, %d bytes", l.card.device, len(l.asked), len(l.serves),

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/broker/access"
 	"github.com/perchcam/perch/pkg/peer"
 )
 
@@ -29,22 +30,32 @@ func unknownRoute(route string) error {
 }
 
 func (c console) response(ctx context.Context, req peer.Payload) (peer.Payload, error) {
+	l := c.b.legOf(peer.Conn(ctx))
+	if l == nil {
+		return peer.Payload{}, peer.ErrCanceled
+	}
 	switch route := c.route(ctx, req); route {
 	case api.RouteDevices:
 		q, err := api.Parse[api.DevicesRequest](req.Data)
 		if err != nil {
 			return peer.Payload{}, peer.Errorf(peer.CodeInvalid, "%v", err)
 		}
-		list, _ := c.b.registry.list(only(q.Device))
+		list, _ := c.b.registry.list(seen(l, q.Device), l.grant.Role == access.Admin)
 		return encode(api.Devices{Devices: list})
 	case api.RouteBrokerInfo:
 		return encode(c.b.info())
+	case access.RouteEnrol:
+		return c.b.enrol(l, req.Data)
 	default:
 		return peer.Payload{}, unknownRoute(route)
 	}
 }
 
 func (c console) stream(ctx context.Context, req peer.Payload) iter.Seq2[peer.Payload, error] {
+	l := c.b.legOf(peer.Conn(ctx))
+	if l == nil {
+		return peer.Fail(peer.ErrCanceled)
+	}
 	route := c.route(ctx, req)
 	if route != api.RouteDevicesWatch {
 		return peer.Fail(unknownRoute(route))
@@ -54,7 +65,7 @@ func (c console) stream(ctx context.Context, req peer.Payload) iter.Seq2[peer.Pa
 		return peer.Fail(peer.Errorf(peer.CodeInvalid, "%v", err))
 	}
 	return func(yield func(peer.Payload, error) bool) {
-		c.watch(ctx, only(q.Device), func(e api.DeviceEvent) bool { return yield(encode(e)) })
+		c.watch(ctx, seen(l, q.Device), func(e api.DeviceEvent) bool { return yield(encode(e)) })
 	}
 }
 
@@ -62,7 +73,7 @@ func (c console) stream(ctx context.Context, req peer.Payload) iter.Seq2[peer.Pa
 // of every device again.
 func (c console) watch(ctx context.Context, keep func(string) bool, say func(api.DeviceEvent) bool) {
 	states := func() (uint64, bool) {
-		list, at := c.b.registry.list(keep)
+		list, at := c.b.registry.list(keep, false)
 		for i := range list {
 			if !say(api.DeviceEvent{Type: api.EventState, Device: &list[i]}) {
 				return 0, false
@@ -93,9 +104,9 @@ func (c console) watch(ctx context.Context, keep func(string) bool, say func(api
 	}
 }
 
-// only lets one name through, or every name for "".
-func only(device string) func(string) bool {
-	return func(name string) bool { return device == "" || name == device }
+// seen lets through one name, or every name for "", if l may see it.
+func seen(l *leg, device string) func(string) bool {
+	return func(name string) bool { return (device == "" || name == device) && l.grant.Covers(name) }
 }
 
 func encode(v any) (peer.Payload, error) {
@@ -113,4 +124,23 @@ func (b *Broker) info() api.BrokerInfo {
 		Version: b.cfg.Version, Started: b.started, At: time.Now(),
 		Online: online, Away: away, Viewers: max(0, viewers-online-away),
 	}
+}
+
+// enrol gives a device credentials of its own for an enrolment token.
+func (b *Broker) enrol(l *leg, data []byte) (peer.Payload, error) {
+	var q struct {
+		Device string `json:"device"`
+	}
+	if l.grant.Role != access.Enrol {
+		return peer.Payload{}, peer.Errorf(peer.CodeRejected, "only an enrolment token can be exchanged")
+	}
+	if err := json.Unmarshal(data, &q); err != nil {
+		return peer.Payload{}, peer.Errorf(peer.CodeInvalid, "the request is no JSON with the name of a device: %v", err)
+	}
+	token, err := b.cfg.Access.Enrol(l.grant, q.Device)
+	if err != nil {
+		return peer.Payload{}, peer.Errorf(peer.CodeRejected, "%v", err)
+	}
+	b.log.Info("device enrolled", "device", q.Device, "credential", l.grant.Credential, "remote", l.conn.RemoteAddr())
+	return encode(map[string]string{"device": q.Device, "token": token})
 }

@@ -9,12 +9,14 @@ const (
 	sessionsAccepted count = iota
 	sessionsRefused
 	sessionsReplaced
+	sessionsExpelled
 	linksRefused
 	requests
 	requestsParked
 	refusedMalformed
 	refusedUnknown
 	refusedAway
+	refusedRole
 	refusedLimit
 	refusedDraining
 	endedDeviceLeft
@@ -23,6 +25,7 @@ const (
 	endedCredit
 	endedIdle
 	advertsRefused
+	pushesRefused
 	eventsMissed
 	counts
 )
@@ -32,12 +35,14 @@ var countInfo = [counts]struct{ name, help string }{
 	sessionsAccepted: {"sessions_accepted_total", "Sessions whose SETUP was accepted."},
 	sessionsRefused:  {"sessions_refused_total", "SETUPs that were answered with an error."},
 	sessionsReplaced: {"sessions_replaced_total", "Sessions that ended because the same device connected anew."},
+	sessionsExpelled: {"sessions_expelled_total", "Sessions ended because their credentials do not count any more."},
 	linksRefused:     {"links_refused_total", "Links closed at once because there are too many."},
 	requests:         {"requests_total", "Requests received."},
 	requestsParked:   {"requests_parked_total", "Requests that waited for a device."},
 	refusedMalformed: {"requests_malformed_total", "Requests refused as malformed."},
 	refusedUnknown:   {"requests_unknown_device_total", "Requests refused because no such device is known."},
 	refusedAway:      {"requests_away_device_total", "Requests refused because the device stayed away."},
+	refusedRole:      {"requests_not_permitted_total", "Requests for routes that the requester's role may not ask for."},
 	refusedLimit:     {"requests_over_limit_total", "Requests refused because of a limit."},
 	refusedDraining:  {"requests_draining_total", "Requests refused because the broker is stopping."},
 	endedDeviceLeft:  {"streams_device_left_total", "Streams that ended because the session that answered did."},
@@ -46,6 +51,7 @@ var countInfo = [counts]struct{ name, help string }{
 	endedCredit:      {"streams_credit_ignored_total", "Streams ended because their sender ignored the credit given."},
 	endedIdle:        {"streams_half_dead_total", "Channels forgotten that were canceled and then said nothing more."},
 	advertsRefused:   {"adverts_refused_total", "Adverts that were malformed or not the device's own."},
+	pushesRefused:    {"pushes_refused_total", "METADATA_PUSHes without an address, or of who may not push."},
 	eventsMissed:     {"watch_events_missed_total", "Events that watchers were too slow for."},
 }
 

@@ -30,6 +30,8 @@ func (b *Broker) dispatch(r *route, first session.Frame) session.Owner {
 		return r.refuse(&fault{refusedMalformed, core.ErrorCodeInvalid, "a request goes to one device: only unicast is supported"})
 	case b.draining.Load():
 		return r.refuse(&fault{refusedDraining, core.ErrorCodeRejected, "the broker is stopping: ask again in a moment"})
+	case !r.from.grant.May(string(t.Route)):
+		return r.refuse(&fault{refusedRole, core.ErrorCodeRejected, fmt.Sprintf("the role %q may not ask for %q", r.from.grant.Role, t.Route)})
 	case forConsole(&t):
 		return b.console.Request(r.near, first)
 	case !addressed(&t):
@@ -46,7 +48,7 @@ func (b *Broker) dispatch(r *route, first session.Frame) session.Owner {
 	if n >= b.cfg.Streams {
 		return r.abandon(&fault{refusedLimit, core.ErrorCodeRejected, fmt.Sprintf("%d requests are open, which is the limit", n)})
 	}
-	l, away := b.registry.find(&t)
+	l, away := b.registry.find(&t, &r.from.grant)
 	if l != nil {
 		if l.queued()+first.Size() > b.cfg.Budget {
 			return r.abandon(&fault{refusedLimit, core.ErrorCodeRejected, l.card.title() + " is busy: too much is waiting for it"})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rsocket/rsocket-go/core"
 
+	"github.com/perchcam/perch/pkg/broker/access"
 	"github.com/perchcam/perch/pkg/session"
 	"github.com/perchcam/perch/pkg/wire"
 )
@@ -15,10 +16,11 @@ import (
 // leg is one session at the broker: a laptop's, or a device's. The session hands it new requests, and
 // what becomes of itself.
 type leg struct {
-	b    *Broker
-	conn *session.Conn
-	card card     // who it said it is
-	read metadata // the form of its requests' metadata
+	b     *Broker
+	conn  *session.Conn
+	card  card         // who it said it is
+	grant access.Grant // what it may do
+	read  metadata     // the form of its requests' metadata
 
 	dirty []*session.Conn // given frames since the last Settle; owned by the goroutine that reads
 
@@ -65,18 +67,29 @@ func (l *leg) Request(s *session.Stream, first session.Frame) session.Owner {
 	return l.b.dispatch(newRoute(l, s, first), first)
 }
 
-// Push takes what a device says of itself anew. Nothing else that can be pushed has a meaning here.
+// Push takes what a device says of itself anew, and carries on what an administrator says to devices.
 func (l *leg) Push(md []byte) {
-	if l.card.device == "" || l.read != composite {
+	if l.read != composite {
 		return
 	}
-	e, ok, err := wire.Find(md, wire.MIMEAdvert)
-	if err == nil && ok {
-		err = l.b.registry.advertise(l, e.Body)
+	if l.card.device != "" {
+		e, ok, err := wire.Find(md, wire.MIMEAdvert)
+		if err == nil && ok {
+			err = l.b.registry.advertise(l, e.Body)
+		}
+		if err != nil {
+			l.b.counters.add(advertsRefused)
+			l.b.log.Debug("advert refused", "device", l.card.device, "err", err)
+		}
+		return
 	}
-	if err != nil {
-		l.b.counters.add(advertsRefused)
-		l.b.log.Debug("advert refused", "device", l.card.device, "err", err)
+	t, err := wire.ParseRequest(md)
+	if err != nil || !addressed(&t) || l.grant.Role != access.Admin || l.b.draining.Load() {
+		l.b.counters.add(pushesRefused)
+		return
+	}
+	for _, to := range l.b.registry.all(&t, &l.grant) {
+		to.conn.Push(md)
 	}
 }
 

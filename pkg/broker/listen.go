@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,26 +14,33 @@ import (
 type listener struct {
 	net.Listener // nil before open
 	url          *url.URL
+	tls          *tls.Config // for secure schemes
+	anywhere     bool        // it need not be a loopback address
 }
 
 var errNotLoopback = errors.New("as long as there are no credentials, the broker serves this machine only: listen on 127.0.0.1 or [::1]")
 
 // parseListener checks a URL to listen on.
-func parseListener(s string) (*listener, error) {
+func parseListener(s string, cfg *Config) (*listener, error) {
 	u, err := url.Parse(s)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %q: %w", s, errors.Unwrap(err))
-	case u.Scheme != "tcp":
-		return nil, fmt.Errorf("cannot listen on %q: the URL must begin with tcp://", s)
+	}
+	l := &listener{url: &url.URL{Scheme: u.Scheme, Host: u.Host}}
+	l.anywhere = cfg.Access != nil && (l.secure() || cfg.Insecure)
+	switch {
+	case u.Scheme != "tcp" && u.Scheme != "tls":
+		return nil, fmt.Errorf("cannot listen on %q: the URL must begin with tcp:// or tls://", s)
 	case u.Port() == "":
 		return nil, fmt.Errorf("cannot listen on %q: it has no port, such as tcp://127.0.0.1:7878", s)
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		return nil, fmt.Errorf("cannot listen on %q: a host and a port are all it may have", s)
-	case !loopback(u.Hostname()):
+	case l.anywhere || loopback(u.Hostname()):
+		return l, nil
+	case cfg.Access == nil:
 		return nil, fmt.Errorf("cannot listen on %q: %w", s, errNotLoopback)
 	}
-	return &listener{url: &url.URL{Scheme: u.Scheme, Host: u.Host}}, nil
+	return nil, fmt.Errorf("cannot listen on %q: %w", s, errPlain)
 }
 
 func loopback(host string) bool {
@@ -40,13 +48,16 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
+// secure reports whether links are encrypted.
+func (l *listener) secure() bool { return l.url.Scheme == "tls" }
+
 // open binds the address.
 func (l *listener) open() error {
 	ln, err := net.Listen("tcp", l.url.Host)
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w", l.url, err)
 	}
-	if a, ok := ln.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() { // "localhost" is what a file says
+	if a, ok := ln.Addr().(*net.TCPAddr); !l.anywhere && (!ok || !a.IP.IsLoopback()) { // "localhost" is what a file says
 		_ = ln.Close()
 		return fmt.Errorf("cannot listen on %s: it is %s here, and %w", l.url, ln.Addr(), errNotLoopback)
 	}
@@ -74,6 +85,8 @@ func (l *listener) accept(log *slog.Logger, serve func(net.Conn)) error {
 	for {
 		nc, err := l.Accept()
 		switch {
+		case err == nil && l.tls != nil:
+			serve(tlsLink{tls.Server(nc, l.tls)})
 		case err == nil:
 			serve(nc)
 		case errors.Is(err, net.ErrClosed):

@@ -94,7 +94,7 @@ func (r *route) retry() *session.Conn {
 	if err != nil {
 		return nil // it was read once: it cannot be
 	}
-	l, _ := r.b.registry.find(&t)
+	l, _ := r.b.registry.find(&t, &r.from.grant)
 	if l == nil || !l.serve(r) {
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/rsocket/rsocket-go/core"
 
 	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/broker/access"
 	"github.com/perchcam/perch/pkg/session"
 	"github.com/perchcam/perch/pkg/wire"
 )
@@ -124,15 +125,15 @@ func (g *registry) advertise(l *leg, data []byte) error {
 	return nil
 }
 
-// find returns the session that a request is for; away: there is one that would do, without a link.
+// find returns the session that a request of someone with a grant is for; away: there is one that would do, without a link.
 // Of several it takes the one that answers least, then the one that was not taken longest; of very many the best
 // of some at random.
-func (g *registry) find(t *wire.Target) (l *leg, away bool) {
+func (g *registry) find(t *wire.Target, by *access.Grant) (l *leg, away bool) {
 	if t.Device != nil {
 		g.mu.RLock()
 		defer g.mu.RUnlock()
 		d := g.devices[string(t.Device)]
-		if d == nil || !d.leg.card.meets(t) {
+		if d == nil || !by.Covers(d.leg.card.device) || !d.leg.card.meets(t) {
 			return nil, false
 		}
 		if !d.up {
@@ -146,7 +147,7 @@ func (g *registry) find(t *wire.Target) (l *leg, away bool) {
 	few, all := g.narrow(t)
 	n := 0
 	for d := range few { // in random order
-		if !all && !d.leg.card.meets(t) {
+		if !by.Covers(d.leg.card.device) || !all && !d.leg.card.meets(t) {
 			continue
 		}
 		if !d.up {
@@ -166,6 +167,24 @@ func (g *registry) find(t *wire.Target) (l *leg, away bool) {
 	g.turn++
 	best.turn = g.turn
 	return best.leg, false
+}
+
+// all returns the sessions that have what an address asks for and a link: the first for a unicast.
+func (g *registry) all(t *wire.Target, by *access.Grant) (legs []*leg) {
+	if t.Cast == wire.Unicast {
+		if l, _ := g.find(t, by); l != nil {
+			legs = append(legs, l)
+		}
+		return legs
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	for name, d := range g.devices {
+		if d.up && by.Covers(name) && d.leg.card.meets(t) {
+			legs = append(legs, d.leg)
+		}
+	}
+	return legs
 }
 
 // narrow returns the devices that meet the rarest condition of an address; all: it has no other.
@@ -235,14 +254,19 @@ func (d *device) view(state string) *api.Device {
 	return v
 }
 
-// list returns all devices that keep lets through, by name, and the number of the last event they include.
-func (g *registry) list(keep func(name string) bool) ([]api.Device, uint64) {
+// list returns all devices that keep lets through, by name, with their addresses if asked for, and the number of the
+// last event they include.
+func (g *registry) list(keep func(name string) bool, addr bool) ([]api.Device, uint64) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	all := []api.Device{}
 	for name, d := range g.devices {
 		if keep(name) {
-			all = append(all, *d.view(d.state()))
+			v := d.view(d.state())
+			if addr {
+				v.Addr = fmt.Sprint(d.leg.conn.RemoteAddr())
+			}
+			all = append(all, *v)
 		}
 	}
 	slices.SortFunc(all, func(a, b api.Device) int { return cmp.Compare(a.Name, b.Name) })
