@@ -3,9 +3,9 @@ package session
 import "time"
 
 const (
-	busyInterval = time.Second      // KEEPALIVE while a stream is open
-	busyLimit    = 3 * time.Second  // silence that ends a link while a stream is open
-	setupLimit   = 10 * time.Second // a SETUP that is not answered ends a link
+	busyInterval = time.Second             // KEEPALIVE while a stream is open
+	busyLimit    = 2800 * time.Millisecond // silence that ends a link while a stream is open: the other end hears of it before three seconds are over
+	setupLimit   = 10 * time.Second        // a SETUP that is not answered ends a link
 )
 
 // life notices a silent link. While a stream is open either end asks each second and gives a link up after
