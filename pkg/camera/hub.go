@@ -49,9 +49,11 @@ type Hub struct {
 	viewers  map[*Viewer]struct{}
 	lines    map[rendition]*line
 	held     *shot         // the newest copy; nil if none
+	gop      gop           // of a camera that gives H.264
 	spare    [][]byte      // memory for copies of raw frames
 	newest   uint64        // Seq of the newest frame, copied or not; 0 before the first
-	period   time.Duration // between frames as known now; 0 if not
+	period   time.Duration // between frames, as told or measured, whichever is longer; 0 if neither
+	measured time.Duration // between frames, smoothed
 	failures uint64        // captures that ended with an error
 	pausedAt time.Time     // when the pause between attempts began; zero if there is none
 	stop     func(error)   // ends the running capture or pause; nil if there is none
@@ -186,7 +188,11 @@ func (h *Hub) capture(parent context.Context) error {
 			last = f
 		}
 		period := h.take(f, base+f.Seq+1, n, last)
-		guard.Reset(max(stallPeriods*period, stallFloor))
+		limit := max(stallPeriods*period, stallFloor)
+		if period == 0 {
+			limit = startLimit // the second frame will tell
+		}
+		guard.Reset(limit)
 		last = f
 		n++
 	}
@@ -220,7 +226,8 @@ func (h *Hub) stopped() {
 	h.stop = nil
 	h.lingerOff()
 	h.drop(h.held)
-	h.held, h.spare, h.period = nil, nil, 0
+	h.held, h.spare, h.gop = nil, nil, gop{}
+	h.period, h.measured = 0, 0
 	for _, l := range h.lines {
 		l.last = made{}
 	}
@@ -234,7 +241,7 @@ func (h *Hub) stopped() {
 }
 
 // take takes one frame of the source and copies it if somebody wants it. It
-// gives the time between frames as known now.
+// gives the time between frames as known now, 0 if it is not.
 func (h *Hub) take(f Frame, seq, nth uint64, last Frame) time.Duration {
 	now := Mono()
 	h.mu.Lock()
@@ -242,19 +249,11 @@ func (h *Hub) take(f Frame, seq, nth uint64, last Frame) time.Duration {
 	if gap := f.Seq - last.Seq; gap > 1 && gap < 1<<63 {
 		h.stats.Lost += gap - 1
 	}
-	switch {
-	case f.Period > 0:
-		h.period = f.Period
-	case f.Seq > last.Seq && f.Mono > last.Mono: // not told: measured and smoothed
-		p := (f.Mono - last.Mono) / time.Duration(f.Seq-last.Seq)
-		if h.period == 0 {
-			h.period = p
-		}
-		h.period += (p - h.period) / 4
-	}
+	h.measure(f, last)
 	h.newest = seq
 	period := h.period
-	if h.state.Phase == Streaming && !h.wantedBy(f.Mono) {
+	if h.state.Phase == Streaming && !h.wantedBy(f) {
+		h.gop.clear()
 		h.mu.Unlock()
 		return period
 	}
@@ -265,6 +264,12 @@ func (h *Hub) take(f Frame, seq, nth uint64, last Frame) time.Duration {
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if reason == "" {
+		sh.seq, sh.nth, sh.arrived, sh.refs = seq, nth, now, 1
+		if f.Format == H264 {
+			reason = h.gop.add(sh)
+		}
+	}
 	if reason != "" {
 		h.drops.add(reason)
 		h.putSpare(f.Format, buf)
@@ -278,22 +283,42 @@ func (h *Hub) take(f Frame, seq, nth uint64, last Frame) time.Duration {
 		h.enter(Streaming, nil)
 	}
 	h.stats.Copied++
-	sh.seq, sh.nth, sh.arrived, sh.refs = seq, nth, now, 1
 	h.drop(h.held)
 	h.held = sh
-	h.notify()
+	for v := range h.viewers {
+		if v.mayWant(f) {
+			v.nudge()
+		}
+	}
 	return period
 }
 
-// wantedBy tells whether a viewer may ask for a picture at the time mono.
-func (h *Hub) wantedBy(mono time.Duration) bool {
+// measure keeps the time between frames. What the driver told is not enough:
+// in the dark many webcams take fewer frames than they agreed to.
+func (h *Hub) measure(f, last Frame) {
+	if f.Seq > last.Seq && f.Mono > last.Mono {
+		p := (f.Mono - last.Mono) / time.Duration(f.Seq-last.Seq)
+		if h.measured == 0 {
+			h.measured = p
+		}
+		h.measured += (p - h.measured) / 4
+	}
+	h.period = max(f.Period, h.measured)
+}
+
+// wantedBy tells whether a viewer may ask for a picture made of f.
+func (h *Hub) wantedBy(f Frame) bool {
 	for v := range h.viewers {
-		if v.isDue(mono) {
+		if v.mayWant(f) {
 			return true
 		}
 	}
 	return false
 }
+
+// mayWant tells whether v may ask for a picture made of f. Of H.264 every
+// frame is needed for the next.
+func (v *Viewer) mayWant(f Frame) bool { return f.Format == H264 || v.isDue(f.Mono) }
 
 // notify wakes whoever waits in Next.
 func (h *Hub) notify() {

@@ -27,7 +27,7 @@ type ViewOptions struct {
 	// proportions and is never enlarged.
 	Width, Height int
 	Quality       int     // of JPEG, 1 … 100, rounded to 5; 0 leaves it to the camera
-	FPS           float64 // at most so many pictures a second; 0 is as many as there are
+	FPS           float64 // at most so many pictures a second; 0 is as many as there are; of H264, key pictures only
 	Format        Format  // 0 or JPEG or MJPEG; or H264, if the camera is set to it
 }
 
@@ -116,6 +116,9 @@ func (v *Viewer) nudge() {
 // Before the first picture an error of the camera is returned, as a sentence.
 // After it, Next waits while the camera is away and goes on when it is back.
 // ErrClosed means that the Hub or the viewer has ended.
+//
+// H.264 comes without a gap from a key picture on; a viewer that falls behind
+// goes on with the next key picture.
 func (v *Viewer) Next(ctx context.Context) (Picture, error) {
 	h := v.hub
 	for spoilt := 0; ; {
@@ -175,11 +178,13 @@ func (v *Viewer) choose() (made, *job, error) {
 		return made{}, nil, err
 	}
 	sh := h.held
-	if sh == nil || !v.serves(sh.seq, sh.mono) || !v.fresh(sh) {
+	switch {
+	case sh != nil && sh.format == H264:
+		return v.chooseH264()
+	case sh == nil || !v.serves(sh.seq, sh.mono) || !v.fresh(sh):
 		return made{}, nil, nil
-	}
-	if sh.format == H264 || v.opt.Format == H264 {
-		return made{}, nil, fmt.Errorf("camera %s gives %s, not the format asked for: %w", h.cfg.Name, sh.format, ErrUnsupported)
+	case v.opt.Format == H264:
+		return made{}, nil, fmt.Errorf("camera %s gives %s, not H264; set format=h264 for it: %w", h.cfg.Name, sh.format, ErrUnsupported)
 	}
 	want := v.want.of(sh.width, sh.height)
 	if sh.passes(want) {
