@@ -70,7 +70,8 @@ $(CLIS:%=cli-%):
 .PHONY: e2e
 e2e: build deb-arm64 ## The virtual Pi: the package, a camera, broker and CLI on this machine; at most 12 minutes
 	@tools/need $(APT_E2E)
-	go test -tags e2e -count=1 -timeout 20m -v ./e2e
+	@mkdir -p build/e2e
+	go test -tags e2e -count=1 -timeout 20m -v -artifacts -outputdir "$(CURDIR)/build/e2e" ./e2e
 
 .PHONY: setup
 setup: ## Install every Debian package that any target needs

@@ -23,8 +23,8 @@ var bars = [8][3]bool{
 }
 
 // checkVivid says whether data is one whole JPEG of this size that shows vivid's bars from top to bottom. A picture that is
-// flat, cut short, or whose lines are shifted does not. vivid writes its clock and controls over the left half of the bars,
-// so there only the last rows are looked at.
+// flat, cut short, or whose lines are shifted does not. vivid writes its clock and controls over the first six bars, ten lines
+// or so: of these only the lower part is looked at.
 func checkVivid(data []byte, width, height int) error {
 	if !bytes.HasPrefix(data, []byte{0xFF, 0xD8}) || !bytes.HasSuffix(data, []byte{0xFF, 0xD9}) {
 		return fmt.Errorf("%d bytes that do not begin with SOI and end with EOI", len(data))
@@ -38,7 +38,7 @@ func checkVivid(data []byte, width, height int) error {
 	}
 	for y := 2; y < height-2; y += max(1, height/64) {
 		for i, want := range bars {
-			if i < len(bars)/2 && y < height*9/10 {
+			if i < 6 && y < height*6/10 {
 				continue
 			}
 			x := (2*i + 1) * width / (2 * len(bars))
@@ -81,11 +81,14 @@ func TestCheckVivid(t *testing.T) {
 	}
 	whole := draws(func(*image.RGBA) {})
 	text := draws(func(img *image.RGBA) { // as vivid's overlay
-		draw.Draw(img, image.Rect(16, 16, 280, 200), image.White, image.Point{}, draw.Src)
+		draw.Draw(img, image.Rect(16, 16, 450, 200), image.White, image.Point{}, draw.Src)
 	})
 	flat := draws(func(img *image.RGBA) { draw.Draw(img, img.Bounds(), image.Black, image.Point{}, draw.Src) })
 	shifted := draws(func(img *image.RGBA) { // the lower part comes 100 pixels late
 		draw.Draw(img, image.Rect(100, 200, width, height), img, image.Pt(0, 200), draw.Src)
+	})
+	top := draws(func(img *image.RGBA) {
+		draw.Draw(img, image.Rect(0, 0, width, 60), image.Black, image.Point{}, draw.Src)
 	})
 	half := draws(func(img *image.RGBA) {
 		draw.Draw(img, image.Rect(0, 300, width, height), image.Black, image.Point{}, draw.Src)
@@ -97,7 +100,7 @@ func TestCheckVivid(t *testing.T) {
 		}
 	}
 	for name, data := range map[string][]byte{
-		"nothing": nil, "flat": flat, "shifted": shifted, "half": half, "cut short": whole[:len(whole)-100],
+		"nothing": nil, "flat": flat, "shifted": shifted, "half": half, "without top": top, "cut short": whole[:len(whole)-100],
 		"cut short, EOI added": append(bytes.Clone(whole[:len(whole)/2]), 0xFF, 0xD9), "trailing bytes": append(bytes.Clone(whole), 0, 0),
 	} {
 		if err := checkVivid(data, width, height); err == nil {
