@@ -11,6 +11,10 @@ import (
 // defaultQuality is the JPEG quality of pictures that we encode when none is asked.
 const defaultQuality = 75
 
+// maxDecode bounds the pictures that are decoded, in pixels: each takes one
+// and a half bytes, beside a Pi's other work.
+const maxDecode = 1 << 25
+
 // bench is where pictures are computed: scratch memory that is kept from one
 // to the next. One goroutine uses it at a time.
 type bench struct {
@@ -47,6 +51,9 @@ func (b *bench) make(sh *shot, r rendition) (made, error) {
 func (b *bench) load(sh *shot) (image.Image, error) {
 	if !sh.format.isJPEG() {
 		return unpack(&b.full, sh.data, sh.format, sh.width, sh.height, sh.stride)
+	}
+	if sh.width*sh.height > maxDecode {
+		return nil, fmt.Errorf("a picture of %d×%d is too large to be made smaller here: %w", sh.width, sh.height, ErrUnsupported)
 	}
 	img, err := jpeg.Decode(bytes.NewReader(sh.data))
 	if err != nil {

@@ -2,8 +2,12 @@ package camera
 
 import "github.com/perchcam/perch/pkg/camera/internal/mjpeg"
 
-// maxFrame bounds one frame, against a driver that reports nonsense.
-const maxFrame = 64 << 20
+// Bounds of one frame, against a driver that reports nonsense. The largest
+// sensor for a Pi has 64 million pixels.
+const (
+	maxFrame = 64 << 20
+	maxSide  = 1 << 14
+)
 
 // copyFrame copies a frame out of the camera's memory, into buf if it is raw
 // and fits. A frame that is no whole picture is refused, with the reason.
@@ -19,12 +23,18 @@ func copyFrame(f Frame, buf []byte) (*shot, string) {
 		if err != nil {
 			return nil, DropTorn
 		}
+		if l.Width > maxSide || l.Height > maxSide {
+			return nil, DropTooBig
+		}
 		s.width, s.height = l.Width, l.Height // what is in it counts, not what was agreed
 		s.data = l.Append(make([]byte, 0, l.Size()), f.Data)
 		return s, ""
 	case f.Format == H264:
 		s.data = append([]byte(nil), f.Data...)
 		return s, ""
+	}
+	if s.width <= 0 || s.height <= 0 || s.width > maxSide || s.height > maxSide || s.stride > maxFrame {
+		return nil, DropBadSize
 	}
 	s.stride = max(s.stride, f.Format.rowBytes(s.width))
 	n := f.Format.size(s.stride, s.height)

@@ -111,7 +111,7 @@ func (v *Viewer) settle(ctx context.Context) (bool, error) {
 // eighth pixel of every eighth row will do.
 func brightness(s *shot) (float64, error) {
 	switch {
-	case s.format.isJPEG():
+	case s.format.isJPEG() && s.width*s.height <= maxDecode:
 		img, err := jpeg.Decode(bytes.NewReader(s.data))
 		if err != nil {
 			return 0, err
