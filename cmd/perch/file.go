@@ -18,6 +18,7 @@ type folder struct {
 	root  *os.Root
 	path  string
 	force bool
+	mode  fs.FileMode // of its files
 }
 
 // makeFolder opens a folder, and makes it if it is missing.
@@ -33,7 +34,7 @@ func openFolder(path string, force bool) (*folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the folder %s: %w", path, cause(err))
 	}
-	return &folder{root, path, force}, nil
+	return &folder{root, path, force, 0o666}, nil
 }
 
 // cause is an error without the name of the system call and of the file, which our own sentence has.
@@ -72,7 +73,7 @@ func (f *folder) write(name string, data []byte) error {
 		return err
 	}
 	part := ".perch-" + rand.Text()[:10] + ".part"
-	err := f.root.WriteFile(part, data, 0o666)
+	err := f.root.WriteFile(part, data, f.mode)
 	if err == nil {
 		err = f.publish(part, name)
 	}

@@ -39,16 +39,17 @@ Exit codes:
 // app is one run of the program.
 type app struct {
 	ui
+	stdin  io.Reader
 	getenv func(string) string
 
-	broker  string
+	settings
 	timeout time.Duration
 	started bool // flags and arguments were right
 }
 
 // run runs one command and returns its exit code.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	a := &app{ui: ui{stdout: stdout, stderr: stderr}, getenv: getenv}
+func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{ui: ui{stdout: stdout, stderr: stderr}, stdin: stdin, getenv: getenv}
 	cmd := a.command()
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
@@ -73,27 +74,29 @@ func (a *app) command() *cobra.Command {
 	cmd.SetErr(a.stderr)
 	cmd.SetVersionTemplate("perch {{.Version}}\n")
 	f := cmd.PersistentFlags()
-	f.StringVar(&a.broker, "broker", "", "`URL` of the broker (default $PERCH_BROKER)")
+	a.settings.flags(f)
 	f.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer, or for a stream's first picture")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing but errors")
 	cmd.AddCommand(a.devices(), a.watchCommand(), a.snapshot(), a.stream(), a.timelapse(), a.sensors(), a.set(),
-		a.info(), a.cameras(), a.health(), a.metrics(), a.logs(), a.bench())
+		a.info(), a.cameras(), a.health(), a.metrics(), a.logs(), a.bench(), a.login(), a.logout(), a.profiles())
 	return cmd
 }
 
 // with runs do with a client. Connecting may take --timeout.
 func (a *app) with(ctx context.Context, do func(*client.Client) error) error {
-	broker := a.broker
-	if broker == "" {
-		broker = a.getenv("PERCH_BROKER")
+	saved, err := loadProfiles()
+	if err != nil {
+		return err
 	}
-	if broker == "" {
-		return hinted(&usageError{errors.New("no broker is named")}, "give --broker URL, or set PERCH_BROKER, such as tcp://127.0.0.1:7878")
+	cfg, err := a.config(a.getenv, saved)
+	if err != nil {
+		return err
 	}
 	var talk linkTalk
+	cfg.Linked = func(up bool) { talk.linked(&a.ui, up) }
 	dialing, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	c, err := client.Dial(dialing, client.Config{Broker: broker, Linked: func(up bool) { talk.linked(&a.ui, up) }})
+	c, err := client.Dial(dialing, cfg)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/perchcam/perch/pkg/client/clienttest"
+)
+
+// One picture of 100 KB of each of 100 devices takes two seconds and 64 MB at most.
+func TestAllOfAHundred(t *testing.T) {
+	const devices, limit, memory = 100, 2 * time.Second, 64 << 10 // kB
+	picture := append(clienttest.Grey(64, 48), bytes.Repeat([]byte{0}, 100_000)...)
+	w := clienttest.Listen(t)
+	for i := range devices {
+		w.Join(&clienttest.Device{Name: fmt.Sprintf("pi-%03d", i), JPEG: picture})
+	}
+	dir := t.TempDir()
+	cmd := exec.Command("perch", "snapshot", "--all", "-o", dir)
+	cmd.Env = append(os.Environ(), "PERCH_BROKER="+w.URL(), "GORACE=atexit_sleep_ms=0")
+	began := time.Now()
+	said, err := cmd.CombinedOutput()
+	took := time.Since(began)
+	if err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "pi-???-front-*.jpg"))
+	if err != nil || len(files) != devices {
+		t.Errorf("%d files, %v: %s", len(files), err, said)
+	}
+	rss := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
+	t.Logf("%v, %d MB: %s", took, rss>>10, strings.TrimSpace(string(said)))
+	if raceEnabled {
+		return // the detector takes several times as much of both
+	}
+	if took > limit || rss > memory {
+		t.Errorf("it took %v and %d MB", took, rss>>10)
+	}
+}
