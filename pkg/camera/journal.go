@@ -32,13 +32,13 @@ func (j *journal) turn(from, to State) {
 			j.last = make(map[Phase]time.Time)
 		}
 		j.last[to.Phase] = to.Since
-		j.log.Warn("camera", "from", from.Phase, "to", to.Phase, "err", to.Err, "unlogged", j.silent)
+		j.log.Warn("camera state", "from", from.Phase, "to", to.Phase, "err", to.Err, "unlogged", j.silent)
 		j.said, j.silent = to.Phase, 0
 	case to.Phase == Streaming && j.said != "":
-		j.log.Info("camera", "from", j.said, "to", to.Phase, "format", to.Mode.Format.String(),
+		j.log.Info("camera state", "from", j.said, "to", to.Phase, "format", to.Mode.Format.String(),
 			"width", to.Mode.Width, "height", to.Mode.Height, "fps", to.Mode.FPS)
 		j.said = ""
 	default:
-		j.log.Debug("camera", "from", from.Phase, "to", to.Phase)
+		j.log.Debug("camera state", "from", from.Phase, "to", to.Phase)
 	}
 }
