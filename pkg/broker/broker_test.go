@@ -56,6 +56,7 @@ type end struct {
 	mu   sync.Mutex
 	link *stallable
 	down bool
+	from origin // of its links
 	stop context.CancelFunc
 	ran  chan error
 }
@@ -68,9 +69,21 @@ func (e *end) dial(context.Context) (net.Conn, error) {
 	}
 	a, b := net.Pipe()
 	e.link = &stallable{Conn: a, closed: make(chan struct{})}
-	e.h.work.Go(func() { e.h.Serve(b) })
+	var server net.Conn = b
+	if e.from.Addr != nil {
+		server = fromConn{b, e.from}
+	}
+	e.h.work.Go(func() { e.h.Serve(server) })
 	return e.link, nil
 }
+
+// fromConn is a link that comes from somewhere else than it does.
+type fromConn struct {
+	net.Conn
+	from origin
+}
+
+func (c fromConn) RemoteAddr() net.Addr { return c.from }
 
 // cut breaks the link. While down is set it does not come back.
 func (e *end) cut(down bool) {
