@@ -15,6 +15,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/perchcam/perch/internal/agent"
+	"github.com/perchcam/perch/pkg/gpio/host"
+	"github.com/perchcam/perch/pkg/gpio/sense"
 )
 
 // Exit codes.
@@ -109,7 +111,17 @@ func serve(stderr *os.File) int {
 	if err != nil {
 		return wrong(stderr, err)
 	}
-	a, err := agent.New(agent.Options{Config: cfg, Version: version(), Log: agent.NewLogger(stderr, slog.Level(cfg.LogLevel))})
+	o := agent.Options{Config: cfg, Version: version(), Devices: sense.Devices{}, Log: agent.NewLogger(stderr, slog.Level(cfg.LogLevel))}
+	if len(cfg.Sensors)+len(cfg.Outputs) > 0 { // before any goroutine: see host.Init
+		machine, err := host.Init()
+		if err != nil {
+			fmt.Fprintf(stderr, "perch-agent: %v\n", err)
+			return exitFailed
+		}
+		o.Lines = machine
+		o.Log.Debug("GPIO", "notes", machine.Notes())
+	}
+	a, err := agent.New(o)
 	if err != nil {
 		return wrong(stderr, err)
 	}

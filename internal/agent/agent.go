@@ -8,7 +8,7 @@
 //
 //  1. the link says goodbye, so that the broker lists the device as left at once; that ends every request
 //  2. the handlers of those requests return
-//  3. the cameras are switched off
+//  3. the cameras are switched off, and the outputs put into their safe state
 //
 // The service manager hears READY when the loops run, whether the broker is there or not: STATUS says that.
 package agent
@@ -38,6 +38,8 @@ type Options struct {
 	Config  Config
 	Version string
 	Search  Search       // of cameras; by default as the system tells
+	Lines   gpio.Opener  // of inputs and outputs; needed where there are any
+	Devices gpio.Devices // of measured sensors, likewise
 	Log     *slog.Logger // nil discards
 }
 
@@ -53,6 +55,7 @@ type Agent struct {
 	notify  notifier
 
 	cameras *cameras
+	board   *gpio.Board // nil where there are neither sensors nor outputs
 	service *service.Service
 	peer    *peer.Peer
 	link    *link.Link
@@ -85,8 +88,16 @@ func New(o Options) (*Agent, error) {
 	if a.cameras, err = newCameras(a.cfg.Cameras, driver.Open, o.Search, a.log); err != nil {
 		return nil, of(prefix+"_CAMERAS", err)
 	}
+	if len(a.cfg.Sensors)+len(a.cfg.Outputs) > 0 {
+		a.board, err = gpio.New(gpio.Config{
+			Sensors: a.cfg.Sensors, Outputs: a.cfg.Outputs, Lines: o.Lines, Devices: o.Devices, Boot: a.boot, Log: a.log,
+		})
+		if err != nil {
+			return nil, of(prefix+"_SENSORS, "+prefix+"_OUTPUTS", err)
+		}
+	}
 	a.service, err = service.New(service.Config{
-		Cameras: a.cameras.hubs, Info: a.info, Boot: a.boot, Synced: gpio.ClockSynced, Keep: int(a.cfg.Retain),
+		Cameras: a.cameras.hubs, Board: a.board, Info: a.info, Boot: a.boot, Synced: gpio.ClockSynced, Keep: int(a.cfg.Retain),
 	})
 	if err != nil {
 		return nil, err
@@ -126,6 +137,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	running.Go(func() {
 		a.cameras.run(inner, sync.OnceFunc(func() { close(searched) }), a.advertise)
 	})
+	loops := []loop{{"link", a.link.Alive}, {"cameras", a.cameras.alive}}
+	if a.board != nil {
+		running.Go(func() { _ = a.board.Run(inner) })
+		running.Go(func() { a.learnUnits(inner) })
+		loops = append(loops, loop{"sensors and outputs", a.board.Alive})
+	}
 	linked := make(chan error, 1)
 	go func() {
 		select {
@@ -136,7 +153,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		linked <- a.link.Run(ctx)
 	}()
 	running.Go(func() {
-		watch(inner, a.notify.every, []loop{{"link", a.link.Alive}, {"cameras", a.cameras.alive}}, func() { a.notify.say("WATCHDOG=1") }, a.log)
+		watch(inner, a.notify.every, loops, func() { a.notify.say("WATCHDOG=1") }, a.log)
 	})
 	a.notify.say("READY=1", status("connecting to "+a.cfg.Broker[0].String()))
 
@@ -175,12 +192,51 @@ func (a *Agent) setup() (session.Setup, error) {
 	return session.Setup{MetadataMIME: wire.MIMEComposite, DataMIME: wire.MIMEOctetStream, Metadata: md}, nil
 }
 
-// advert is what the device offers. The set of cameras only grows, so its size numbers the revisions.
+// advert is what the device offers. What it offers only grows, so its size numbers the revisions.
 func (a *Agent) advert() api.Advert {
-	cams := a.cameras.refs()
-	return api.Advert{
-		Device: a.device, ID: a.machine.id, Boot: a.boot, Rev: 1 + uint64(len(cams)), Version: a.version,
-		Cameras: cams, Routes: a.service.Routes(),
+	ad := api.Advert{
+		Device: a.device, ID: a.machine.id, Boot: a.boot, Rev: 1, Version: a.version,
+		Cameras: a.cameras.refs(), Routes: a.service.Routes(),
+	}
+	ad.Rev += uint64(len(ad.Cameras))
+	if a.board == nil {
+		return ad
+	}
+	for _, s := range a.board.Sensors() {
+		ref := api.SensorRef{Name: s.Name, Class: s.Class}
+		if len(s.Units) > 0 { // of several, its reading says
+			ref.Unit = s.Units[0]
+			ad.Rev++
+		}
+		ad.Sensors = append(ad.Sensors, ref)
+	}
+	for _, o := range a.cfg.Outputs {
+		ad.Outputs = append(ad.Outputs, api.OutputRef{Name: o.Name})
+	}
+	return ad
+}
+
+// learnUnits tells the broker the unit of each measured sensor when its first reading is there, and ends with the last.
+func (a *Agent) learnUnits(ctx context.Context) {
+	w, err := a.board.Watch(gpio.WatchOptions{Latest: true})
+	if err != nil {
+		return
+	}
+	unknown := map[string]bool{}
+	for _, s := range a.cfg.Sensors {
+		if !s.IsInput() {
+			unknown[s.Name] = true
+		}
+	}
+	for len(unknown) > 0 {
+		item, err := w.Next(ctx)
+		if err != nil {
+			return
+		}
+		if len(item.Values) > 0 && unknown[item.Sensor] {
+			delete(unknown, item.Sensor)
+			a.advertise()
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/camera"
+	"github.com/perchcam/perch/pkg/gpio"
 	"github.com/perchcam/perch/pkg/link"
 	"github.com/perchcam/perch/pkg/wire"
 )
@@ -31,6 +32,8 @@ type Config struct {
 	Broker      Brokers      `example:"tls://broker.example.org:7878" desc:"Where the broker is: tls://HOST:PORT, tcp://…, wss://… or ws://…; several with commas, in the order to try them. Needed."`
 	Device      string       `otherwise:"the host name" example:"hen-house" desc:"The name this Pi answers to: a-z, 0-9, dot, underscore and hyphen, at most 63 of them. A host name that images come with (raspberrypi) gets a part of the machine's id."`
 	Cameras     Cameras      `default:"auto" example:"yard=v4l2:/dev/video0,width=1280,height=720;test=pattern" desc:"Its cameras, as NAME=KIND:ADDRESS,KEY=VALUE,…;… with KIND one of v4l2, rpicam, replay, pattern. auto is every camera that is found."`
+	Sensors     gpio.Sensors `example:"door=gpio:GPIO17,pull=up,active=low,debounce=50ms,class=door;air=iio:bme280,every=30s" desc:"Its sensors, as NAME=KIND:ADDRESS,KEY=VALUE,…;… with KIND gpio for what is wired to a pin, or iio, hwmon, w1, thermal, or a chip on I2C."`
+	Outputs     gpio.Outputs `example:"ir=gpio:GPIO22,initial=off,max_on=60s" desc:"Its outputs, as NAME=gpio:LINE,KEY=VALUE,…;…"`
 	Tags        Tags         `example:"site=farm,row=3" desc:"What a laptop may select it by, as KEY=VALUE,…"`
 	LogLevel    Level        `split_words:"true" default:"info" example:"debug" desc:"What is logged: debug, info, warn or error."`
 	Resume      link.Resume  `default:"auto" example:"off" desc:"Whether a session outlives its links: auto, which does without where a broker refuses it; require; or off."`

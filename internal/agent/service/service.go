@@ -1,4 +1,5 @@
-// Package service answers the requests of laptops: it is where routes and cameras meet, and knows nothing of links or brokers.
+// Package service answers the requests of laptops: it is where routes meet cameras and sensors, and knows nothing
+// of links or brokers.
 //
 // A Service is a peer.Handler. A request names its route in its metadata (wire.ParseRequest) and its options in its data
 // (api.Parse); the route table says which function answers it. One file per route:
@@ -8,6 +9,9 @@
 //	list.go       camera.list         what the cameras can do and do
 //	info.go       agent.info          who answers
 //	clock.go      agent.clock         what the device's clocks say
+//	sensors.go    sensors.read        how the sensors are
+//	              sensors.watch       that, and then what changes
+//	set.go        gpio.set            an output, on or off
 //
 // What it promises: a picture is chosen only when it may leave, so nothing old is sent; a request that makes no sense is answered
 // with INVALID and a sentence, one that came to a camera in trouble with REJECTED, which says that trying again is safe.
@@ -25,6 +29,7 @@ import (
 
 	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/camera"
+	"github.com/perchcam/perch/pkg/gpio"
 	"github.com/perchcam/perch/pkg/peer"
 	"github.com/perchcam/perch/pkg/wire"
 )
@@ -32,6 +37,7 @@ import (
 // Config is what a Service serves.
 type Config struct {
 	Cameras func() []*camera.Hub // those there are now; the first is what a request without a name means
+	Board   *gpio.Board          // nil where there are neither sensors nor outputs
 	Info    func() api.Info      // all but the clocks
 	Boot    string               // of this run: sequence numbers begin anew with it
 	Synced  func() bool          // whether the wall clock follows a time source
@@ -66,6 +72,12 @@ func New(cfg Config) (*Service, error) {
 	}
 	s.streams = map[string]stream{
 		api.RouteStream: s.stream,
+	}
+	if b := cfg.Board; b != nil && len(b.Sensors()) > 0 {
+		s.responses[api.RouteRead], s.streams[api.RouteWatch] = s.read, s.watch
+	}
+	if b := cfg.Board; b != nil && len(b.Outputs()) > 0 {
+		s.responses[api.RouteSet] = s.set
 	}
 	return s, nil
 }
@@ -121,8 +133,12 @@ func (s *Service) RequestChannel(_ context.Context, first peer.Payload, _ iter.S
 	return peer.Fail(s.wrong(route, "a channel"))
 }
 
-// FireAndForget implements peer.Handler. No route takes one, and there is nobody to tell.
-func (s *Service) FireAndForget(context.Context, peer.Payload) {}
+// FireAndForget implements peer.Handler. Only outputs are set without an answer; what is wrong with the request, nobody hears.
+func (s *Service) FireAndForget(ctx context.Context, req peer.Payload) {
+	if route, err := routeOf(req); err == nil && route == api.RouteSet && s.responses[route] != nil {
+		_, _ = s.set(ctx, req.Data)
+	}
+}
 
 // MetadataPush implements peer.Handler. Brokers push what is of interest to their own kind; nothing needs an answer.
 func (s *Service) MetadataPush(context.Context, []byte) {}
@@ -187,6 +203,14 @@ func trouble(err error) error {
 		return peer.Errorf(peer.CodeRejected, "%v", err)
 	}
 	return err
+}
+
+// viewing lights the outputs that show it, until end is called.
+func (s *Service) viewing() (end func()) {
+	if s.cfg.Board == nil {
+		return func() {}
+	}
+	return s.cfg.Board.Viewing()
 }
 
 // answer is a payload of JSON.

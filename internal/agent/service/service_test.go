@@ -104,7 +104,7 @@ func says(t *testing.T, err error, code peer.Code, words string) {
 	t.Helper()
 	e, ok := errors.AsType[*peer.Error](err)
 	if !ok || e.Code != code || !strings.Contains(e.Text, words) {
-		t.Errorf("got %v (%T), want code %#x and %q in it", err, err, code, words)
+		t.Errorf("got %v (%T), want code %v and %q in it", err, err, code, words)
 	}
 }
 
@@ -132,7 +132,7 @@ func TestRefusals(t *testing.T) {
 			{"nothing", "", "not known here"},
 			{api.RouteStream, `{"keep":"some"}`, `"keep" is "some"`},
 			{api.RouteStream, `{"camera":"side"}`, "not known here"},
-			{api.RouteStream, `{"format":"h264"}`, "not the format asked for"},
+			{api.RouteStream, `{"format":"h264"}`, "not H264"},
 		} {
 			for _, err := range d.RequestStream(t.Context(), request(t, c.route, c.options)) {
 				says(t, err, peer.CodeInvalid, c.words)

@@ -19,6 +19,7 @@ func (s *Service) snapshot(ctx context.Context, options []byte) (peer.Payload, e
 	if err != nil {
 		return peer.Payload{}, err
 	}
+	defer s.viewing()()
 	for {
 		if err := peer.Ready(ctx); err != nil {
 			return peer.Payload{}, err

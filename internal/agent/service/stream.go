@@ -28,6 +28,7 @@ func (s *Service) stream(ctx context.Context, options []byte) iter.Seq2[peer.Pay
 	return func(yield func(peer.Payload, error) bool) {
 		v := &view{Viewer: h.View(opt), s: s, from: q.From, fps: q.FPS}
 		defer v.Close()
+		defer s.viewing()()
 		if q.Keep == api.KeepAll {
 			v.all(ctx, yield)
 			return
