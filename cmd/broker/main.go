@@ -31,11 +31,16 @@ const (
 const long = `perch-broker is where Perch's devices and laptops meet. A device connects and stays; a laptop connects and
 asks; the broker carries what they say to one another.
 
-It has no credentials yet, so it serves this machine only: every address to listen on must be a loopback one.
+Without --state there are no credentials, and it serves this machine only: every address to listen on must be a
+loopback one. With them it serves anybody who has one:
+
+  perch-broker init --url tls://broker.example.org:7878
+  perch-broker add device front-door
+  perch-broker --state DIR
 
 Exit codes:
-  0  it was told to stop (SIGTERM or SIGINT) and did
-  1  it could not listen, or could not go on
+  0  it was told to stop (SIGTERM or SIGINT) and did; the command did what it was asked to
+  1  it could not listen, or could not go on; the command could not do it, or check found a fault
   2  a flag or argument was wrong`
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -61,6 +66,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 func command(stdout, stderr io.Writer) *cobra.Command {
 	var cfg broker.Config
 	var level slog.Level
+	var state string
 	cmd := &cobra.Command{
 		Use:           "perch-broker",
 		Short:         "Where Perch's devices and laptops meet",
@@ -68,15 +74,13 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return errUsage{fmt.Errorf("unknown argument %q", args[0])}
-			}
-			return nil
-		},
+		Args:          noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg.Version = cmd.Version
 			cfg.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+			if err := useState(&cfg, state, cmd.Flags().Changed("listen")); err != nil {
+				return err
+			}
 			return serve(cfg)
 		},
 	}
@@ -85,14 +89,29 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 	cmd.SetVersionTemplate("perch-broker {{.Version}}\n")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
 	cmd.CompletionOptions.HiddenDefaultCmd = true
+	cmd.SetHelpCommand(&cobra.Command{Hidden: true})
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringArrayVar(&cfg.Listen, "listen", []string{"tcp://127.0.0.1:7878"}, "`URL` to listen on; may be given several times; port 0 takes a free one")
+	f.StringArrayVar(&cfg.Listen, "listen", []string{"tcp://127.0.0.1:7878"}, "`URL` to listen on, tcp:// or tls://; may be given several times; port 0 takes a\nfree one. With --state the default is tls://:7878")
+	f.StringVar(&state, "state", servingState(), "`DIR` of the broker's key and credentials, see init; or PERCH_BROKER_STATE")
+	f.StringVar(&cfg.TLS.Cert, "tls-cert", "", "`FILE` of the certificate, instead of the one that init made")
+	f.StringVar(&cfg.TLS.Key, "tls-key", "", "`FILE` of its key")
+	f.StringVar(&cfg.TLS.ClientCA, "client-ca", "", "`FILE` of the authority whose certificates clients may show")
+	f.StringVar(&cfg.TLS.ClientCRL, "client-crl", "", "`FILE` of those certificates that are revoked")
+	f.BoolVar(&cfg.Insecure, "insecure", false, "take credentials over links that others can read")
 	f.DurationVar(&cfg.Wait, "wait", 0, "how long a request waits for a device that is away (default 2s)")
 	f.DurationVar(&cfg.SessionTime, "session-time", 0, "how long a session may be without a link (default 2m)")
 	f.DurationVar(&cfg.Grace, "grace", 0, "how long streams may go on after SIGTERM (default 5s)")
 	f.TextVar(&level, "log-level", slog.LevelInfo, "`LEVEL` of what is logged: debug, info, warn or error")
+	cmd.AddCommand(initCommand(), addCommand(), enrolCommand(), listCommand(), revokeCommand(), checkCommand())
 	return cmd
+}
+
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return errUsage{fmt.Errorf("unknown argument %q", args[0])}
+	}
+	return nil
 }
 
 // serve runs the broker until it is told to stop: once for good order, twice for at once.
