@@ -14,11 +14,14 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+	"unsafe"
 
+	"github.com/vladimirvivien/go4vl/v4l2"
 	"golang.org/x/sys/unix"
 
 	"github.com/perchcam/perch/pkg/camera"
 	"github.com/perchcam/perch/pkg/camera/cameratest"
+	"github.com/perchcam/perch/pkg/camera/pattern"
 )
 
 // These tests run on a machine with a camera, best one of the kernel's vivid
@@ -27,9 +30,10 @@ import (
 //	go test -c -tags e2e -o camera.test ./pkg/camera/v4l2
 //	./camera.test -test.v -device /dev/video0 -vivid vivid.0
 var (
-	deviceFlag = flag.String("device", "", "the device to test with")
-	vividFlag  = flag.String("vivid", "", "the name of the vivid device behind it, as in /sys/bus/platform/drivers/vivid; faults are injected")
-	cyclesFlag = flag.Int("cycles", 100, "starts and stops in the conformance test")
+	deviceFlag   = flag.String("device", "", "the device to test with")
+	vividFlag    = flag.String("vivid", "", "the name of the vivid device behind it, as in /sys/bus/platform/drivers/vivid; faults are injected")
+	loopbackFlag = flag.String("loopback", "", "a v4l2loopback device, which is written to as well")
+	cyclesFlag   = flag.Int("cycles", 100, "starts and stops in the conformance test")
 )
 
 func device(t *testing.T) *Source {
@@ -393,4 +397,102 @@ func TestDiscovery(t *testing.T) {
 		}
 	}
 	t.Errorf("%s is not among them", s.path)
+}
+
+// play writes a moving picture, every tenth torn, into a loopback device until
+// the test ends.
+func play(t *testing.T, path string) {
+	t.Helper()
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &kernel{file: fd, path: path}
+	// struct v4l2_format: the type, then (after 4 bytes where pointers have 8)
+	// struct v4l2_pix_format in a union of 200 bytes.
+	type pix struct{ width, height, format, field, line, size, space, priv, flags, enc, quant, xfer uint32 }
+	set := struct {
+		kind uint32
+		_    [unsafe.Sizeof(uintptr(0)) - 4]byte
+		pix  pix
+		_    [200 - unsafe.Sizeof(pix{})]byte
+	}{kind: v4l2.BufTypeVideoOutput, pix: pix{width: 640, height: 480, format: uint32(camera.MJPEG), field: 1, size: 640 * 480}}
+	if err := k.ioctl(uintptr(3<<30|unsafe.Sizeof(set)<<16|'V'<<8|5), unsafe.Pointer(&set)); err != nil {
+		t.Fatal("S_FMT of the output:", err)
+	}
+	spec := camera.Spec{Name: "feed", Kind: camera.KindPattern}
+	source, err := pattern.New(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, playing := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		defer close(done)
+		n := 0
+		for f, err := range source.Frames(ctx, camera.Want{Width: 640, Height: 480, FPS: 20}) {
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			data := f.Data
+			if f.Seq%10 == 9 {
+				data = data[:len(data)/2] // torn
+			}
+			if _, err := unix.Write(fd, data); err != nil {
+				t.Error("write:", err)
+				return
+			}
+			if n++; n == 3 {
+				close(playing)
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done; unix.Close(fd) })
+	<-playing // before that it has no format
+}
+
+func TestLoopback(t *testing.T) {
+	if *loopbackFlag == "" {
+		t.Skip("no -loopback")
+	}
+	play(t, *loopbackFlag)
+	s := &Source{path: *loopbackFlag}
+	t.Run("conformance", func(t *testing.T) {
+		cameratest.Conformance(t, s, cameratest.Options{Cycles: *cyclesFlag})
+	})
+	h, err := camera.NewHub(camera.Config{Name: "loop", Source: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- h.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	v := h.View(camera.ViewOptions{})
+	defer v.Close()
+	for i := range 60 {
+		p, err := v.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.HasSuffix(p.Data, []byte{0xff, 0xd9}) {
+			t.Fatalf("picture %d does not end with its end", p.Seq)
+		}
+		img, err := jpeg.Decode(bytes.NewReader(p.Data))
+		if err != nil && i == 0 {
+			// The driver calls its first buffer full: if that is a torn one, the
+			// end of an older picture completes it.
+			t.Log("the first picture:", err)
+			continue
+		}
+		if err != nil || img.Bounds() != image.Rect(0, 0, 640, 480) {
+			t.Fatalf("picture %d: %v", p.Seq, err)
+		}
+	}
+	st := h.Stats()
+	t.Logf("%+v", st)
+	if st.Dropped[camera.DropTorn] == 0 {
+		t.Error("no torn picture was counted, and one in ten was")
+	}
 }

@@ -114,7 +114,7 @@ func (k *kernel) formats() ([]camera.Format, error) {
 	all, err := v4l2.GetAllFormatDescriptions(k.Fd())
 	if err != nil && len(all) == 0 {
 		if err = k.errno(err); errors.Is(err, unix.EINVAL) {
-			return nil, errors.New("it lists none; a loopback device has formats only while something writes to it")
+			return nil, fmt.Errorf("it lists none; a loopback device has formats only while something writes to it: %w", unix.ENODEV)
 		}
 		return nil, err
 	}

@@ -42,6 +42,9 @@ func (s *Source) Describe(context.Context) (camera.Info, error) {
 // Frames captures. See the package comment for the order of calls.
 func (s *Source) Frames(ctx context.Context, want camera.Want) iter.Seq2[camera.Frame, error] {
 	return func(yield func(camera.Frame, error) bool) {
+		if ctx.Err() != nil {
+			return
+		}
 		err := s.frames(ctx, want, yield)
 		s.gone = errors.Is(err, camera.ErrAbsent) || errors.Is(err, camera.ErrDenied)
 		if err != nil && !errors.Is(err, errStopped) {
