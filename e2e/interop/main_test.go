@@ -1,0 +1,28 @@
+//go:build interop
+
+package interop
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+)
+
+// table is what this run has shown.
+var table Table
+
+var tablePath = flag.String("table", "", "put the table of what was run into this document")
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	fmt.Print(table.String())
+	if *tablePath != "" {
+		if err := table.Write(*tablePath); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
