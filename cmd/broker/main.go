@@ -98,6 +98,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 	f.StringVar(&cfg.TLS.Key, "tls-key", "", "`FILE` of its key")
 	f.StringVar(&cfg.TLS.ClientCA, "client-ca", "", "`FILE` of the authority whose certificates clients may show")
 	f.StringVar(&cfg.TLS.ClientCRL, "client-crl", "", "`FILE` of those certificates that are revoked")
+	f.StringVar(&cfg.Ops, "ops", "", "`HOST:PORT` of this machine for /metrics, /healthz and /readyz, such as 127.0.0.1:7879")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "take credentials over links that others can read")
 	f.DurationVar(&cfg.Wait, "wait", 0, "how long a request waits for a device that is away (default 2s)")
 	f.DurationVar(&cfg.SessionTime, "session-time", 0, "how long a session may be without a link (default 2m)")

@@ -24,6 +24,7 @@ import (
 // Config says where a broker listens and what its limits are. Zero values mean the defaults.
 type Config struct {
 	Listen  []string // URLs, such as tcp://127.0.0.1:7878; port 0 takes a free one
+	Ops     string   // HOST:PORT of this machine for /metrics, /healthz and /readyz; "": none
 	Version string   // for broker.info
 	Log     *slog.Logger
 
@@ -66,7 +67,8 @@ type Broker struct {
 	stopping chan struct{} // closed when it is true
 	idle     chan struct{} // told when routes falls to 0 while draining
 
-	listeners []*listener // owned by Listen and Run
+	listeners []*listener  // owned by Listen and Run
+	opsAt     net.Listener // likewise; nil: none
 
 	mu    sync.Mutex // guards the following
 	legs  map[*session.Conn]*leg
@@ -101,6 +103,11 @@ func New(cfg Config) (*Broker, error) {
 	}
 	if err := b.secure(); err != nil {
 		return nil, err
+	}
+	if cfg.Ops != "" {
+		if err := parseOps(cfg.Ops); err != nil {
+			return nil, err
+		}
 	}
 	cfg.Session.Log = cfg.Log
 	var err error
@@ -147,14 +154,27 @@ func (b *Broker) secure() error {
 func (b *Broker) Listen() error {
 	for _, l := range b.listeners {
 		if err := l.open(); err != nil {
-			for _, l := range b.listeners {
-				l.close()
-			}
+			b.unlisten()
 			return err
 		}
 		b.log.Info("listening", "url", l.String())
 	}
+	if b.cfg.Ops != "" {
+		ln, err := net.Listen("tcp", b.cfg.Ops)
+		if err != nil {
+			b.unlisten()
+			return fmt.Errorf("cannot serve metrics on %s: %w", b.cfg.Ops, err)
+		}
+		b.opsAt = ln
+		b.log.Info("metrics", "url", "http://"+ln.Addr().String()+"/metrics")
+	}
 	return nil
+}
+
+func (b *Broker) unlisten() {
+	for _, l := range b.listeners {
+		l.close()
+	}
 }
 
 // URLs returns where the broker listens.
@@ -181,7 +201,14 @@ func (b *Broker) Run(ctx, stop context.Context) error {
 	if b.cfg.Access != nil {
 		work.Go(func() { b.guard(guarding) })
 	}
-	failed := make(chan error, len(b.listeners))
+	failed := make(chan error, len(b.listeners)+1)
+	if b.opsAt != nil { // until the very end, so that one can see it drain
+		work.Go(func() {
+			if err := newOps(b).run(guarding, b.opsAt); err != nil {
+				failed <- err
+			}
+		})
+	}
 	for _, l := range b.listeners {
 		work.Go(func() {
 			if err := l.accept(b.log, func(nc net.Conn) { work.Go(func() { b.Serve(nc) }) }); err != nil {
@@ -194,9 +221,7 @@ func (b *Broker) Run(ctx, stop context.Context) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	for _, l := range b.listeners {
-		l.close()
-	}
+	b.unlisten()
 	b.drain(stop)
 	relax()
 	work.Wait()

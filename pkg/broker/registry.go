@@ -302,6 +302,13 @@ func (g *registry) park(r *route, name string) bool {
 	return true
 }
 
+// parkedNow returns how many requests wait.
+func (g *registry) parkedNow() int {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.waiting
+}
+
 func (g *registry) unpark(r *route, name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
