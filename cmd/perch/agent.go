@@ -134,9 +134,9 @@ func (a *app) logs() *cobra.Command {
 
 // logText is a log line in one line, safe for a terminal.
 func logText(l api.LogLine) string {
-	line := fmt.Sprintf("%s %-5s %s", l.At.Local().Format(time.DateTime), l.Level, l.Text)
+	parts := []string{l.At.Local().Format(time.DateTime), fmt.Sprintf("%-5s", l.Level), l.Text}
 	for _, key := range slices.Sorted(maps.Keys(l.Attrs)) {
-		line += fmt.Sprintf(" %s=%v", key, l.Attrs[key])
+		parts = append(parts, fmt.Sprintf("%s=%v", key, l.Attrs[key]))
 	}
-	return api.Text(line)
+	return api.Text(strings.Join(parts, " "))
 }

@@ -69,10 +69,12 @@ func (s *stage) joinFarm(args []string) error {
 					api.LogLine{At: noon, Level: slog.LevelInfo, Text: "link", Attrs: map[string]any{"from": "offline", "to": "online"}},
 					api.LogLine{At: noon.Add(time.Second), Level: slog.LevelWarn, Text: evil, Attrs: map[string]any{evil: evil}},
 				}
-				if q.Follow {
-					return values(ctx, lines...)
+				if !q.Follow {
+					over, cancel := context.WithCancel(ctx)
+					cancel()
+					return values(over, lines...)
 				}
-				return values(nil, lines...)
+				return values(ctx, lines...)
 			}
 			return nil
 		},
@@ -80,7 +82,7 @@ func (s *stage) joinFarm(args []string) error {
 	return nil
 }
 
-// values is a stream of them that stays open until ctx ends; nil: that ends behind them.
+// values is a stream of them that stays open until ctx ends.
 func values(ctx context.Context, list ...any) iter.Seq2[peer.Payload, error] {
 	return func(yield func(peer.Payload, error) bool) {
 		for _, v := range list {
@@ -88,8 +90,6 @@ func values(ctx context.Context, list ...any) iter.Seq2[peer.Payload, error] {
 				return
 			}
 		}
-		if ctx != nil {
-			<-ctx.Done()
-		}
+		<-ctx.Done()
 	}
 }

@@ -122,15 +122,12 @@ func cameraLine(c api.Camera) string {
 
 func modeText(m api.Mode) string {
 	s := fmt.Sprintf("%d x %d %s", m.Width, m.Height, m.Format)
-	for i, fps := range m.FPS {
-		sep := ", "
-		if i == 0 {
-			sep = " at "
-		}
-		s += fmt.Sprintf("%s%.4g", sep, fps)
+	var rates []string
+	for _, fps := range m.FPS {
+		rates = append(rates, fmt.Sprintf("%.4g", fps))
 	}
-	if len(m.FPS) > 0 {
-		s += " fps"
+	if len(rates) > 0 {
+		s += " at " + strings.Join(rates, ", ") + " fps"
 	}
 	return s
 }

@@ -61,14 +61,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 
 func (a *app) command() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "perch",
-		Short:             "Look through the cameras of Perch's devices",
-		Long:              long,
-		Version:           version(),
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		PersistentPreRun:  func(*cobra.Command, []string) { a.started = true },
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Use:              "perch",
+		Short:            "Look through the cameras of Perch's devices",
+		Long:             long,
+		Version:          version(),
+		SilenceErrors:    true,
+		SilenceUsage:     true,
+		PersistentPreRun: func(*cobra.Command, []string) { a.started = true },
 	}
 	cmd.SetOut(a.stdout)
 	cmd.SetErr(a.stderr)
@@ -78,7 +77,7 @@ func (a *app) command() *cobra.Command {
 	f.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer, or for a stream's first picture")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing but errors")
 	cmd.AddCommand(a.devices(), a.watchCommand(), a.snapshot(), a.stream(), a.timelapse(), a.sensors(), a.set(),
-		a.info(), a.cameras(), a.health(), a.metrics(), a.logs(), a.bench(), a.login(), a.logout(), a.profiles())
+		a.info(), a.cameras(), a.health(), a.metrics(), a.logs(), a.bench(), a.login(), a.logout(), a.profiles(), a.man())
 	return cmd
 }
 

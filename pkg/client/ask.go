@@ -120,7 +120,7 @@ func (c *Client) follow(ctx context.Context, f follow) error {
 		if cut != nil && q.device != "" {
 			q.wait = max(q.wait, returnWait)
 		}
-		got, more, err := c.followOnce(ctx, f, q, limit, cut)
+		got, lost, more, err := c.followOnce(ctx, f, q, limit, cut)
 		switch {
 		case !more:
 			return nil
@@ -136,7 +136,7 @@ func (c *Client) follow(ctx context.Context, f follow) error {
 			return c.fault(ctx, q, err)
 		}
 		if cut == nil {
-			cut, since = c.explain(ctx, q.what, err), time.Now()
+			cut, since = c.explain(ctx, q.what, err), lost
 			c.cfg.Log.Info("stream interrupted", "route", q.route, "device", q.device, "err", cut)
 		}
 		if time.Since(since) > c.cfg.Patience {
@@ -167,27 +167,27 @@ func passing(err error, began bool) bool {
 	return ok && (e.Code == peer.CodeCanceled || e.Code == peer.CodeRejected)
 }
 
-// followOnce asks once. got: an answer came; more: f wants more of them.
-func (c *Client) followOnce(ctx context.Context, f follow, q question, limit uint32, cut error) (got, more bool, err error) {
+// followOnce asks once. got: an answer came; more: f wants more of them; lost: since when there was no link, or now.
+func (c *Client) followOnce(ctx context.Context, f follow, q question, limit uint32, cut error) (got bool, lost time.Time, more bool, err error) {
 	n, err := c.connect(ctx)
 	if err != nil {
-		return false, true, err
+		return false, time.Now(), true, err
 	}
 	req, err := q.payload(n)
 	if err != nil {
-		return false, true, err
+		return false, time.Now(), true, err
 	}
 	for p, err := range n.requester().RequestStream(ctx, req, peer.Window(f.window), peer.Limit(limit)) {
 		if err != nil {
-			return got, true, err
+			return got, n.lost(), true, err
 		}
 		got = true
 		if more, err = f.take(n, p, cut); err != nil || !more {
-			return got, more, err
+			return got, time.Now(), more, err
 		}
 		cut = nil
 	}
-	return got, true, nil
+	return got, time.Now(), true, nil
 }
 
 // jsonStream is a followed stream of JSON answers. seen is called with each before it is yielded; gap, if not nil,

@@ -51,9 +51,10 @@ type Config struct {
 	// Insecure lets Auth travel unencrypted to other machines.
 	Insecure bool
 
-	SessionTime time.Duration // how long the session waits for a link; 2 min
-	// Patience is how long a stream that has begun, or a watch, tries to go on after its session is over; 2 min.
+	// Patience is how long a stream that has begun tries to go on after the broker, or the device, was lost; 2 min.
 	Patience time.Duration
+	// SessionTime is how long a session waits for a link, after which questions are asked anew; Patience, and no more.
+	SessionTime time.Duration
 	// Linked is told when the link is up, and when it is lost. It must not block. May be nil.
 	Linked func(up bool)
 	Log    *slog.Logger // nil discards
@@ -89,6 +90,9 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	if cfg.Patience <= 0 {
 		cfg.Patience = 2 * time.Minute
+	}
+	if cfg.SessionTime <= 0 || cfg.SessionTime > cfg.Patience {
+		cfg.SessionTime = cfg.Patience
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -140,7 +144,8 @@ type conn struct {
 
 	mu     sync.Mutex // guards the following
 	linked bool
-	epoch  int // rises with every link: what was measured on an older one says nothing
+	since  time.Time // of linked
+	epoch  int       // rises with every link: what was measured on an older one says nothing
 }
 
 // connect returns the session to ask over: the present one, or a new one when that is over. It waits until the
@@ -200,7 +205,9 @@ func (c *Client) start() (*conn, error) {
 func (n *conn) Linked(up, _ bool) {
 	n.mu.Lock()
 	changed := n.linked != up
-	n.linked = up
+	if n.linked = up; changed {
+		n.since = time.Now()
+	}
 	if up {
 		if n.epoch++; n.epoch == 1 {
 			close(n.up)
@@ -214,6 +221,16 @@ func (n *conn) Linked(up, _ bool) {
 
 // Ended is the session's last word (session.Receiver).
 func (n *conn) Ended(err error) { n.Linked(false, false) }
+
+// lost returns since when there is no link: now, while there is one.
+func (n *conn) lost() time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.linked {
+		return time.Now()
+	}
+	return n.since
+}
 
 // links returns how many links the session has been on.
 func (n *conn) links() int {

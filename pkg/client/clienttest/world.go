@@ -13,7 +13,9 @@ package clienttest
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -40,6 +42,29 @@ func New(t testing.TB) *World { return start(t, broker.Config{}) }
 // Listen starts a broker that has a port on loopback, too.
 func Listen(t testing.TB) *World {
 	return start(t, broker.Config{Listen: []string{"tcp://127.0.0.1:0"}})
+}
+
+// Main starts the same for a TestMain, which calls stop when its tests are over.
+func Main() (w *World, stop func()) {
+	m := &mainTB{}
+	return Listen(m), m.stop
+}
+
+// mainTB is what a World needs of a test.
+type mainTB struct {
+	testing.TB
+	cleanups []func()
+}
+
+func (m *mainTB) Helper()           {}
+func (m *mainTB) Cleanup(f func())  { m.cleanups = append(m.cleanups, f) }
+func (m *mainTB) Error(args ...any) { panic(fmt.Sprint(args...)) }
+func (m *mainTB) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
+
+func (m *mainTB) stop() {
+	for _, f := range slices.Backward(m.cleanups) {
+		f()
+	}
 }
 
 func start(t testing.TB, cfg broker.Config) *World {
