@@ -1,7 +1,6 @@
 # Perch. Each target fetches what it needs: Go modules by itself, Debian packages through tools/need.
 
 SHELL := /bin/bash
-TOOL  := go tool -modfile=tools/go.mod
 
 # The version in every binary is the commit's, read from debug.BuildInfo: hence -buildvcs, whatever GOFLAGS says.
 BUILD := go build -buildvcs=true -trimpath
@@ -39,16 +38,7 @@ test: ## The whole hermetic suite: Go only, race detector, random order; at most
 .PHONY: lint
 lint: ## Format, vet for every target, staticcheck, modernisers, module file, dead code, shell scripts
 	@tools/need $(APT_LINT)
-	@echo "gofumpt";      out=$$(git ls-files -co --exclude-standard '*.go' | xargs $(TOOL) gofumpt -l) && [ -z "$$out" ] || { echo "not formatted: $$out"; exit 1; }
-	go vet -tags e2e ./...
-	$(TOOL) staticcheck -tags e2e ./...
-	go fix -diff -tags e2e ./...
-	go mod tidy -diff
-	@echo "deadcode";     out=$$($(TOOL) deadcode -tags e2e -test ./...) && [ -z "$$out" ] || { echo "$$out"; exit 1; }
-	@echo "shellcheck";   git ls-files -co --exclude-standard .ci tools/need '*.sh' packaging/agent/{postinst,prerm,postrm} | xargs shellcheck
-	@echo "vet arm64";    GOARCH=arm64 CGO_ENABLED=1 CC=aarch64-linux-gnu-gcc go vet -trimpath -tags netgo,osusergo ./...
-	@echo "vet armv6";    GOARCH=arm GOARM=6 CGO_ENABLED=1 CC=arm-linux-gnueabi-gcc go vet -trimpath -tags netgo,osusergo ./cmd/agent/... ./internal/... ./pkg/...
-	@for os in darwin windows; do echo "vet $$os"; GOOS=$$os CGO_ENABLED=0 go vet -trimpath ./cmd/perch || exit 1; done
+	@tools/lint
 
 .PHONY: deb
 deb: $(DEB_ARCHS:%=deb-%) ## The agent's Debian packages, in build/deb
