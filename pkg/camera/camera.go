@@ -6,8 +6,7 @@
 // look; a [Viewer] takes pictures from the Hub at its own pace.
 //
 // The order of calls: NewHub, then Run in a goroutine of its own; View or
-// Snapshot from any goroutine at any time, before Run too. A Viewer is used by
-// one goroutine and closed by it.
+// Snapshot from any goroutine at any time, before Run too. Every Viewer is closed.
 //
 // What a Hub promises:
 //   - The sensor runs from the first viewer until the linger time after the
@@ -15,7 +14,8 @@
 //   - One capture and one copy of a frame, however many look. A picture size
 //     is made once per frame, in the goroutine of the first viewer that asks.
 //   - Next gives the newest picture not yet seen. Nothing is queued, so a slow
-//     viewer gets fewer pictures, never older ones, and delays nobody.
+//     viewer gets fewer pictures, never older ones, and delays nobody. Only who
+//     asks for all of them gets those that waited, within a bound for all viewers.
 //   - Picture.Seq rises by one for each frame of the camera, over restarts
 //     too. For one viewer, Seq = previous Seq + 1 + Skipped, always.
 //   - A camera that is missing, busy, stalled or broken is a [State]: logged

@@ -78,11 +78,12 @@ func (v *Viewer) chooseH264() (made, *job, error) {
 		return made{}, nil, fmt.Errorf("camera %s gives H264, of which no single pictures are made; set format=mjpeg for it: %w", h.cfg.Name, ErrUnsupported)
 	}
 	keysOnly := v.step > h.period*5/4
-	s := h.gop.next(v.seen, v.got && !keysOnly, !v.got)
+	begun := v.got || v.opt.From > 0
+	s := h.gop.next(v.seen, begun && !keysOnly, !begun)
 	if s == nil || keysOnly && !v.isDue(s.mono) {
 		return made{}, nil, nil
 	}
-	if !v.got { // it begins with this one, even if that was taken before it came
+	if !begun { // it begins with this one, even if that was taken before it came
 		v.seen = s.seq - 1
 	}
 	return passed(s), nil, nil

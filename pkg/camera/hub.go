@@ -31,6 +31,7 @@ type Config struct {
 	Source Source
 	Want   Want          // Dropped is set by the Hub
 	Linger time.Duration // how long the sensor runs on after the last viewer; 0 means 5 s, negative not at all
+	Hold   int           // bytes of frames held for viewers that want all; 0 means 8 MiB
 	Log    *slog.Logger  // nil discards
 }
 
@@ -50,6 +51,8 @@ type Hub struct {
 	lines    map[rendition]*line
 	held     *shot         // the newest copy; nil if none
 	gop      gop           // of a camera that gives H.264
+	ring     ring          // for viewers that want all; filled while there is one, and while the camera lingers after it
+	alls     int           // viewers that want all
 	spare    [][]byte      // memory for copies of raw frames
 	newest   uint64        // Seq of the newest frame, copied or not; 0 before the first
 	period   time.Duration // between frames, as told or measured, whichever is longer; 0 if neither
@@ -73,6 +76,7 @@ func NewHub(cfg Config) (*Hub, error) {
 		return nil, fmt.Errorf("camera %s: size and rate must not be negative", cfg.Name)
 	}
 	cfg.Linger = cmp.Or(cfg.Linger, 5*time.Second)
+	cfg.Hold = cmp.Or(cfg.Hold, 8<<20)
 	log := cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	h := &Hub{
 		cfg:     cfg,
@@ -82,6 +86,7 @@ func NewHub(cfg Config) (*Hub, error) {
 		state:   State{Phase: Idle, Since: time.Now()},
 		viewers: make(map[*Viewer]struct{}),
 		lines:   make(map[rendition]*line),
+		ring:    ring{limit: cfg.Hold},
 	}
 	for range cap(h.benches) {
 		h.benches <- new(bench)
@@ -226,6 +231,7 @@ func (h *Hub) stopped() {
 	h.stop = nil
 	h.lingerOff()
 	h.drop(h.held)
+	h.ring.clear(h)
 	h.held, h.spare, h.gop = nil, nil, gop{}
 	h.period, h.measured = 0, 0
 	for _, l := range h.lines {
@@ -285,6 +291,11 @@ func (h *Hub) take(f Frame, seq, nth uint64, last Frame) time.Duration {
 	h.stats.Copied++
 	h.drop(h.held)
 	h.held = sh
+	if h.holds() {
+		h.ring.add(h, sh)
+	} else {
+		h.ring.clear(h)
+	}
 	for v := range h.viewers {
 		if v.mayWant(f) {
 			v.nudge()
@@ -306,8 +317,18 @@ func (h *Hub) measure(f, last Frame) {
 	h.period = max(f.Period, h.measured)
 }
 
+// holds tells whether frames are kept for who wants all: while somebody does,
+// and after that, for who comes back and names the frame to go on with, until
+// the camera stops or others look.
+func (h *Hub) holds() bool {
+	return h.alls > 0 || len(h.viewers) == 0 && len(h.ring.shots) > 0
+}
+
 // wantedBy tells whether a viewer may ask for a picture made of f.
 func (h *Hub) wantedBy(f Frame) bool {
+	if h.holds() {
+		return true
+	}
 	for v := range h.viewers {
 		if v.mayWant(f) {
 			return true

@@ -58,7 +58,7 @@ func (v *Viewer) finish(ctx context.Context, j *job) error {
 	case b = <-h.benches:
 	}
 	h.mu.Lock()
-	if b != nil && h.held != nil && h.held != j.shot && !h.held.passes(j.line.want) {
+	if b != nil && !j.fixed && h.held != nil && h.held != j.shot && !h.held.passes(j.line.want) {
 		// It waited; a newer frame is as much work and worth more.
 		h.drop(j.shot)
 		j.shot = h.held
@@ -73,7 +73,9 @@ func (v *Viewer) finish(ctx context.Context, j *job) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	j.line.busy = nil
+	if !j.fixed {
+		j.line.busy = nil
+	}
 	switch {
 	case j.err == nil:
 		h.stats.Encoded++

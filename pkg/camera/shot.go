@@ -75,6 +75,7 @@ type line struct {
 type job struct {
 	line  *line
 	shot  *shot       // until it has a bench a newer one may take its place; the Hub's mu guards it
+	fixed bool        // no newer one may; and the line does not wait for it
 	begun atomic.Bool // a viewer has taken it on
 	done  chan struct{}
 	made  made  // valid once done is closed

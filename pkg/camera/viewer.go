@@ -29,9 +29,18 @@ type ViewOptions struct {
 	Quality       int     // of JPEG, 1 … 100, rounded to 5; 0 leaves it to the camera
 	FPS           float64 // at most so many pictures a second; 0 is as many as there are; of H264, key pictures only
 	Format        Format  // 0 or JPEG or MJPEG; or H264, if the camera is set to it
+	// All asks for every picture, oldest first, instead of the newest: those
+	// that wait are held by the Hub, up to [Config.Hold] bytes for all viewers
+	// together. What is lost counts as skipped. Of H.264 nothing is held beyond
+	// what every viewer gets.
+	All bool
+	// From is the Seq that the viewer wants to begin with, 0 for what comes.
+	// If it is not held any more, the first picture tells by Skipped how many
+	// are missing.
+	From uint64
 }
 
-// Viewer is one who looks at a camera. One goroutine uses it.
+// Viewer is one who looks at a camera. One goroutine at a time calls Next.
 type Viewer struct {
 	hub  *Hub
 	opt  ViewOptions
@@ -41,6 +50,7 @@ type Viewer struct {
 
 	// The hub's mu guards the following.
 	seen     uint64        // Seq of the last picture, or of the last frame before this viewer came
+	past     uint64        // of all, frames up to this number are done with, though they gave no picture
 	got      bool          // has had a picture
 	failures uint64        // of the hub when this viewer came
 	due      time.Duration // the next picture is wanted from then on; if step is set and it has had one
@@ -78,6 +88,12 @@ func (h *Hub) View(opt ViewOptions) *Viewer {
 	if h.held != nil && h.held.seq == h.newest {
 		v.seen-- // there is one this viewer may have at once
 	}
+	if opt.From > 0 {
+		v.seen = opt.From - 1
+	}
+	if opt.All {
+		h.alls++
+	}
 	select {
 	case h.wake <- struct{}{}:
 	default:
@@ -85,7 +101,7 @@ func (h *Hub) View(opt ViewOptions) *Viewer {
 	return v
 }
 
-// Close ends the viewing.
+// Close ends the viewing, and a Next that waits.
 func (v *Viewer) Close() {
 	h := v.hub
 	h.mu.Lock()
@@ -94,8 +110,12 @@ func (v *Viewer) Close() {
 		return
 	}
 	v.closed = true
+	v.nudge()
 	v.leaveLine()
 	delete(h.viewers, v)
+	if v.opt.All {
+		h.alls--
+	}
 	if len(h.viewers) == 0 {
 		h.lingerOn()
 	}
@@ -150,6 +170,11 @@ func (v *Viewer) Next(ctx context.Context) (Picture, error) {
 			continue
 		}
 		if err != nil {
+			if j.fixed {
+				h.mu.Lock()
+				v.past = j.shot.seq
+				h.mu.Unlock()
+			}
 			if spoilt++; spoilt > maxSpoilt || errors.Is(err, ErrUnsupported) {
 				return Picture{}, fmt.Errorf("camera %s: %w", h.cfg.Name, err)
 			}
@@ -181,6 +206,10 @@ func (v *Viewer) choose() (made, *job, error) {
 	switch {
 	case sh != nil && sh.format == H264:
 		return v.chooseH264()
+	case v.opt.All:
+		if sh = h.ring.after(v); sh == nil {
+			return made{}, nil, nil
+		}
 	case sh == nil || !v.serves(sh.seq, sh.mono) || !v.fresh(sh):
 		return made{}, nil, nil
 	case v.opt.Format == H264:
@@ -197,6 +226,10 @@ func (v *Viewer) choose() (made, *job, error) {
 	l := v.line
 	if l.last.seq == sh.seq && l.last.data != nil {
 		return l.last, nil, nil
+	}
+	if v.opt.All { // this very frame; who else wants it finds it in the line
+		sh.refs++
+		return made{}, &job{line: l, shot: sh, fixed: true, done: make(chan struct{})}, nil
 	}
 	// One being made is taken though it is older by now: viewers that each
 	// insisted on the newest would share nothing when the processor is slow.
