@@ -157,8 +157,10 @@ func (h *Hub) pause(ctx context.Context, tries int) {
 	if a, ok := h.cfg.Source.(Awaiter); ok && a.Await(ctx) == nil {
 		// It is back, they say. One that says so and fails, again and again,
 		// must not make a busy loop of this.
-		ctx, cancel = context.WithTimeout(ctx, min(retryFirst/8<<min(tries, 10), retryLast))
+		short, cancel := context.WithTimeout(ctx, min(retryFirst/8<<min(tries, 10), retryLast))
 		defer cancel()
+		<-short.Done()
+		return
 	}
 	<-ctx.Done()
 }
