@@ -58,7 +58,7 @@ $(CLIS:%=cli-%):
 	CGO_ENABLED=0 GOOS=$(os) GOARCH=$(arch) $(BUILD) -ldflags '-s -w' -o build/cli/perch-$(os)-$(arch)$(if $(filter windows,$(os)),.exe) ./cmd/perch
 
 .PHONY: e2e
-e2e: build deb-arm64 ## The virtual Pi: the package, a camera, broker and CLI on this machine; at most 12 minutes
+e2e: build deb-arm64 deb-armhf ## The virtual Pi: the package, a camera, broker and CLI on this machine; at most 12 minutes
 	@tools/need $(APT_E2E)
 	@mkdir -p build/e2e
 	go test -tags e2e -count=1 -timeout 20m -v -artifacts -outputdir "$(CURDIR)/build/e2e" ./e2e
