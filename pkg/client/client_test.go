@@ -3,12 +3,14 @@ package client_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/perchcam/perch/internal/simlink"
 	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/client"
 	"github.com/perchcam/perch/pkg/client/clienttest"
@@ -64,6 +66,33 @@ func TestSnapshot(t *testing.T) {
 		pic, err = c.Snapshot(t.Context(), "hen-house", client.SnapshotOptions{MaxAge: time.Second})
 		if err != nil || pic.Seq != 16 {
 			t.Errorf("from memory: %+v, %v", pic.FrameHeader, err)
+		}
+	})
+}
+
+// A picture of 100 kB takes 200 ms here, and MaxAge is that of the moment when it is handed over.
+func TestMaxAgeOverASlowPath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clienttest.New(t)
+		d := w.Join(&clienttest.Device{Name: "hen-house", FPS: 1, JPEG: append(clienttest.Grey(64, 48), make([]byte, 100_000)...)})
+		w.Laptop.Path(simlink.Path{Rate: 500_000})
+		c := dial(t, w)
+		time.Sleep(1600 * time.Millisecond) // the one in memory is 600 ms old
+		pic, err := c.Snapshot(t.Context(), "hen-house", client.SnapshotOptions{MaxAge: 900 * time.Millisecond})
+		if err != nil || pic.Seq != 1 {
+			t.Errorf("picture %d, %s old, %v", pic.Seq, pic.Age, err)
+		}
+		time.Sleep(time.Until(pic.At.Add(1600 * time.Millisecond)))
+		pic, err = c.Snapshot(t.Context(), "hen-house", client.SnapshotOptions{MaxAge: 700 * time.Millisecond})
+		if err != nil || pic.Seq != 3 {
+			t.Errorf("instead of the one in memory: picture %d, %s old, %v", pic.Seq, pic.Age, err)
+		}
+		_, err = c.Snapshot(t.Context(), "hen-house", client.SnapshotOptions{MaxAge: 50 * time.Millisecond})
+		if !errors.Is(err, client.ErrAnswer) {
+			t.Errorf("what cannot be: %v", err)
+		}
+		if n := strings.Count(strings.Join(d.Asked(), " "), api.RouteSnapshot); n != 5 {
+			t.Errorf("the device was asked for %d pictures", n)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/client"
 	"github.com/perchcam/perch/pkg/client/clienttest"
+	"github.com/perchcam/perch/pkg/peer"
 )
 
 // chain checks that pictures follow one another: what was not delivered is counted in the next header, or stated
@@ -118,16 +120,31 @@ func TestStreamOverCuts(t *testing.T) {
 func TestStreamOverBrokerRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := clienttest.New(t)
-		w.Join(&clienttest.Device{Name: "hen-house"})
+		asked := make(chan *api.Position, 10)
+		w.Join(&clienttest.Device{Name: "hen-house", Stream: func(_ context.Context, _ string, data []byte) iter.Seq2[peer.Payload, error] {
+			q, err := api.Parse[api.StreamRequest](data)
+			if err != nil {
+				t.Error(err)
+			}
+			asked <- q.From
+			return nil // as ever
+		}})
 		c := dial(t, w)
 		got := chain{t: t}
+		var from api.Position
 		for p, err := range c.Stream(t.Context(), "hen-house", client.StreamOptions{Count: 90}) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if p.Gap != nil {
+				from = api.Position{Boot: got.last.Boot, Seq: got.last.Seq + 1}
+			}
 			if got.add(p); got.n == 30 {
 				w.Restart()
 			}
+		}
+		if first, then := <-asked, <-asked; first != nil || then == nil || *then != from {
+			t.Errorf("asked from %v, then from %v instead of %v", first, then, from)
 		}
 		if got.n != 90 {
 			t.Errorf("%d pictures", got.n)

@@ -2,9 +2,11 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -137,33 +139,59 @@ func TestSensorsAndLogsOverBrokerRestart(t *testing.T) {
 	})
 }
 
-// What does something is never asked for twice.
-func TestSetIsNotRepeated(t *testing.T) {
+// What does something is never asked for twice, whereas a question is, when its session is over.
+func TestOnlyQuestionsAreRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := clienttest.New(t)
-		reached := make(chan bool, 10)
+		reached := make(chan string, 10)
 		w.Join(&clienttest.Device{Name: "hen-house", Answer: func(ctx context.Context, route string, _ []byte) (peer.Payload, bool, error) {
-			if route != api.RouteSet {
-				return peer.Payload{}, false, nil
-			}
-			reached <- true
+			reached <- route
 			<-ctx.Done()
 			return peer.Payload{}, true, ctx.Err()
 		}})
-		c := dial(t, w)
-		failed := make(chan error)
-		go func() {
-			_, err := c.Set(t.Context(), "hen-house", "lamp", true, 0)
-			failed <- err
-		}()
-		<-reached
-		w.Restart()
-		if err := <-failed; err == nil {
-			t.Error("it was answered")
+		c, err := client.Dial(t.Context(), client.Config{
+			Patience: 5 * time.Second,
+			Dial: func(ctx context.Context) (net.Conn, error) { // patient, so that a new session finds the link back
+				for {
+					if nc, err := w.Laptop.Dial(ctx); err == nil || ctx.Err() != nil {
+						return nc, err
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
-		if n := len(reached); n > 0 {
-			t.Errorf("the device was asked %d times more", n)
+		defer c.Close()
+		for route, ask := range map[string]func(ctx context.Context) error{
+			api.RouteSet: func(ctx context.Context) error {
+				_, err := c.Set(ctx, "hen-house", "lamp", true, 0)
+				return err
+			},
+			api.RouteInfo: func(ctx context.Context) error {
+				_, err := c.Info(ctx, "hen-house")
+				return err
+			},
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			failed := make(chan error)
+			go func() { failed <- ask(ctx) }()
+			<-reached
+			w.Laptop.Down(true)
+			time.Sleep(10 * time.Second) // more than the session lasts
+			w.Laptop.Down(false)
+			err := <-failed
+			switch again := len(reached); {
+			case route == api.RouteSet && (again != 0 || !errors.Is(err, client.ErrUnreachable)):
+				t.Errorf("%s was asked %d times more: %v", route, again, err)
+			case route == api.RouteInfo && (again != 1 || !errors.Is(err, client.ErrTimeout)):
+				t.Errorf("%s was asked %d times more: %v", route, again, err)
+			}
+			for len(reached) > 0 {
+				<-reached
+			}
+			cancel()
 		}
 	})
 }
