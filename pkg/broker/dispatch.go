@@ -53,7 +53,9 @@ func (b *Broker) dispatch(r *route, first session.Frame) session.Owner {
 		if l.queued()+first.Size() > b.cfg.Budget {
 			return r.abandon(&fault{refusedLimit, core.ErrorCodeRejected, l.card.title() + " is busy: too much is waiting for it"})
 		}
-		if r.connect(l, first) {
+		if key, ok := sharedKey(&t, first); ok && l.share(r, key, first) {
+			return (*nearSide)(r)
+		} else if !ok && r.connect(l, first) {
 			return (*nearSide)(r)
 		}
 	}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,7 +30,8 @@ type leg struct {
 	mu     sync.Mutex // guards the following
 	asked  map[*route]struct{}
 	serves map[*route]struct{}
-	over   bool // its session has ended
+	shares map[string]*shared // streams of it that several look at
+	over   bool               // its session has ended
 }
 
 // metadata is a form of metadata.
@@ -121,7 +123,7 @@ func (l *leg) Linked(up, _ bool) {
 func (l *leg) Ended(err error) {
 	l.mu.Lock()
 	l.over = true
-	asked, serves := l.asked, l.serves
+	asked, serves, shares := l.asked, l.serves, slices.Collect(maps.Values(l.shares))
 	l.asked, l.serves = nil, nil
 	l.mu.Unlock()
 	if l.card.device != "" {
@@ -132,6 +134,9 @@ func (l *leg) Ended(err error) {
 	}
 	for r := range serves {
 		(*farSide)(r).Ended(err)
+	}
+	for _, g := range shares {
+		g.Ended(err)
 	}
 	l.b.ended(l, err)
 }

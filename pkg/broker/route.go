@@ -23,6 +23,7 @@ type route struct {
 	near *session.Stream
 
 	mu       sync.Mutex // guards the following
+	group    *shared    // what it looks at with others; set before the session knows the route
 	to       *leg       // nil while parked
 	far      *session.Stream
 	parked   *parked     // waits for its device
@@ -96,6 +97,10 @@ func (r *route) request(f session.Frame) {
 // Frame takes what the asking side says.
 func (n *nearSide) Frame(f session.Frame) {
 	r := (*route)(n)
+	if r.group != nil {
+		r.group.view(r, f)
+		return
+	}
 	r.mu.Lock()
 	var wrong *fault
 	switch {
@@ -281,8 +286,12 @@ func (n *farSide) Left(m int) {
 	}
 }
 
-// Writable is never asked for: what is put waits in its stream.
-func (n *nearSide) Writable() {}
+// Writable is asked for by those only who share: what else is put waits in its stream.
+func (n *nearSide) Writable() {
+	if r := (*route)(n); r.group != nil {
+		r.group.writable(r)
+	}
+}
 
 // Writable is never asked for.
 func (n *farSide) Writable() {}
@@ -373,7 +382,12 @@ func (r *route) end(on *leg, f *fault) {
 	}
 	r.up, r.down = credit{}, credit{}
 	r.close()
+	g := r.group
 	r.mu.Unlock()
+	if g != nil {
+		g.leave(r)
+		flush = append(flush, g.to.conn)
+	}
 	for _, c := range flush {
 		if on != nil {
 			on.touch(c)
