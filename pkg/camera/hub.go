@@ -105,19 +105,25 @@ func (h *Hub) Source() Source { return h.cfg.Source }
 // viewer gets ErrClosed, and Run returns nil. It is called once.
 func (h *Hub) Run(ctx context.Context) error {
 	defer h.shut()
-	tries := 0
+	tries := 0  // in a row that failed
+	echoes := 0 // times in a row that the source said its camera is back, and no frame came
 	for h.demanded(ctx) {
 		began := time.Now()
-		err := h.capture(ctx)
-		switch {
-		case err == nil: // nobody looks any more, or ctx ended
-			tries = 0
-			continue
-		case time.Since(began) > lasted:
+		n, err := h.capture(ctx)
+		if err == nil || n > 0 {
+			echoes = 0
+		}
+		if err == nil || time.Since(began) > lasted {
 			tries = 0
 		}
-		h.pause(ctx, tries)
-		tries++
+		switch {
+		case err == nil: // nobody looks any more, or ctx ended
+		case h.pause(ctx, tries, echoes):
+			tries = 0
+			echoes++
+		default:
+			tries++
+		}
 	}
 	return nil
 }
@@ -139,12 +145,17 @@ func (h *Hub) demanded(ctx context.Context) bool {
 	}
 }
 
-// pause waits before the next attempt: a back-off with jitter, cut short when
-// the source says that its camera is back, or by a new viewer after retryOnAsk.
-func (h *Hub) pause(ctx context.Context, tries int) {
-	d := min(retryFirst<<min(tries, 8), retryLast)
-	ctx, cancel := context.WithTimeout(ctx, d/2+rand.N(d))
+// pause waits before the next attempt: a back-off with jitter, cut short by a
+// new viewer after retryOnAsk, or when the source says that its camera is
+// back, which pause then tells. A source that says so again and again, and
+// fails, is given a growing rest.
+func (h *Hub) pause(ctx context.Context, tries, echoes int) (back bool) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	wait := func(n int) (context.Context, context.CancelFunc) {
+		d := min(retryFirst<<min(n, 8), retryLast)
+		return context.WithTimeout(ctx, d/2+rand.N(d))
+	}
 	h.mu.Lock()
 	h.pausedAt = time.Now()
 	h.stop = func(error) { cancel() }
@@ -154,19 +165,24 @@ func (h *Hub) pause(ctx context.Context, tries int) {
 		defer h.mu.Unlock()
 		h.pausedAt, h.stop = time.Time{}, nil
 	}()
-	if a, ok := h.cfg.Source.(Awaiter); ok && a.Await(ctx) == nil {
-		// It is back, they say. One that says so and fails, again and again,
-		// must not make a busy loop of this.
-		short, cancel := context.WithTimeout(ctx, min(retryFirst/8<<min(tries, 10), retryLast))
-		defer cancel()
-		<-short.Done()
-		return
+	over, release := wait(tries)
+	defer release()
+	a, ok := h.cfg.Source.(Awaiter)
+	if !ok || a.Await(over) != nil {
+		<-over.Done()
+		return false
 	}
-	<-ctx.Done()
+	if echoes > 0 {
+		rested, release := wait(echoes)
+		defer release()
+		<-rested.Done()
+	}
+	return true
 }
 
-// capture runs the sensor until nobody looks or ctx ends (nil), or it fails.
-func (h *Hub) capture(parent context.Context) error {
+// capture runs the sensor until nobody looks or ctx ends (nil), or it fails. It
+// gives the number of frames.
+func (h *Hub) capture(parent context.Context) (n uint64, err error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	h.mu.Lock()
@@ -181,11 +197,7 @@ func (h *Hub) capture(parent context.Context) error {
 
 	guard := time.AfterFunc(startLimit, func() { cancel(ErrStalled) })
 	defer guard.Stop()
-	var (
-		err  error
-		last Frame
-		n    uint64
-	)
+	var last Frame
 	for f, e := range h.cfg.Source.Frames(ctx, h.cfg.Want) {
 		if err = e; err != nil {
 			break
@@ -209,10 +221,10 @@ func (h *Hub) capture(parent context.Context) error {
 	h.stopped()
 	switch {
 	case parent.Err() != nil:
-		return nil
+		return n, nil
 	case errors.Is(cause, errUnwanted):
 		h.enter(Idle, nil)
-		return nil
+		return n, nil
 	case errors.Is(cause, ErrStalled) && n == 0:
 		err = fmt.Errorf("%w: none within %v of the start", ErrStalled, startLimit)
 	case errors.Is(cause, ErrStalled):
@@ -225,7 +237,7 @@ func (h *Hub) capture(parent context.Context) error {
 	h.stats.Failures++
 	h.enter(phaseOf(err), err)
 	h.notify()
-	return err
+	return n, err
 }
 
 // stopped frees what only a running camera needs. Callers hold mu.

@@ -312,3 +312,49 @@ func TestEndOfRunEndsViewers(t *testing.T) {
 		}
 	})
 }
+
+// However long it was away, and however often it comes and goes.
+func TestCameraThatIsBackIsUsedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &cameratest.Source{}
+		h := run(t, src)
+		v := h.View(camera.ViewOptions{})
+		defer v.Close()
+		for _, away := range []time.Duration{time.Second, time.Minute, time.Hour, 24 * time.Hour, 2 * time.Second, 3 * time.Second} {
+			for range 40 {
+				next(t, v)
+			}
+			src.Break(camera.ErrAbsent)
+			time.Sleep(away)
+			src.Mend()
+			back := camera.Mono()
+			p := next(t, v)
+			for p.Mono < back {
+				p = next(t, v)
+			}
+			if d := camera.Mono() - back; d > 50*time.Millisecond {
+				t.Errorf("after %v away a picture came after %v", away, d)
+			}
+		}
+	})
+}
+
+// A source that says its camera is back, and fails, must not keep the
+// processor busy.
+func TestSourceThatErrsOnItsReturn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &liar{}
+		src.Break(camera.ErrBusy)
+		h := run(t, src)
+		v := h.View(camera.ViewOptions{})
+		defer v.Close()
+		time.Sleep(time.Hour)
+		if n := src.Starts(); n > 3600 {
+			t.Errorf("%d attempts in an hour", n)
+		}
+	})
+}
+
+type liar struct{ cameratest.Source }
+
+func (*liar) Await(context.Context) error { return nil }

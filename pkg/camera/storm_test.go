@@ -24,7 +24,7 @@ func TestViewersInDisorder(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				src := &cameratest.Source{Format: format, Skip: func(n uint64) bool { return n%11 == 3 }}
 				h := run(t, src, func(c *camera.Config) { c.Linger = 300 * time.Millisecond; c.Hold = 100 << 10 })
-				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				defer cancel()
 				var all sync.WaitGroup
 				all.Go(func() {
@@ -40,7 +40,7 @@ func TestViewersInDisorder(t *testing.T) {
 						src.Mend()
 					}
 				})
-				for i := range 12 {
+				for i := range 10 {
 					all.Go(func() {
 						rnd := rand.New(rand.NewPCG(2, uint64(i)))
 						for ctx.Err() == nil {
