@@ -59,6 +59,7 @@ type Hub struct {
 	measured time.Duration // between frames, smoothed
 	failures uint64        // captures that ended with an error
 	pausedAt time.Time     // when the pause between attempts began; zero if there is none
+	deadline time.Time     // by when the running capture yields a frame or is ended; zero if none runs
 	stop     func(error)   // ends the running capture or pause; nil if there is none
 	linger   *time.Timer   // runs while the camera does and nobody looks
 	stats    Stats         // Dropped and Viewers are filled in by Stats
@@ -197,6 +198,7 @@ func (h *Hub) capture(parent context.Context) (n uint64, err error) {
 
 	guard := time.AfterFunc(startLimit, func() { cancel(ErrStalled) })
 	defer guard.Stop()
+	h.expect(startLimit)
 	var last Frame
 	for f, e := range h.cfg.Source.Frames(ctx, h.cfg.Want) {
 		if err = e; err != nil {
@@ -212,6 +214,7 @@ func (h *Hub) capture(parent context.Context) (n uint64, err error) {
 			limit = startLimit // the second frame will tell
 		}
 		guard.Reset(limit)
+		h.expect(limit)
 		last = f
 		n++
 	}
@@ -240,9 +243,29 @@ func (h *Hub) capture(parent context.Context) (n uint64, err error) {
 	return n, err
 }
 
+// expect notes by when the capture must show that it lives.
+func (h *Hub) expect(limit time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.deadline = time.Now().Add(limit)
+}
+
+// Overdue tells for how long the camera's loop has been stuck: the time since
+// its capture should have yielded a frame or been ended, 0 if all is well. A
+// camera that is off, away or being retried is well. More than a second or two
+// means that a driver or a child process does not let go.
+func (h *Hub) Overdue() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.deadline.IsZero() {
+		return 0
+	}
+	return max(time.Since(h.deadline), 0)
+}
+
 // stopped frees what only a running camera needs. Callers hold mu.
 func (h *Hub) stopped() {
-	h.stop = nil
+	h.stop, h.deadline = nil, time.Time{}
 	h.lingerOff()
 	h.drop(h.held)
 	h.ring.clear(h)

@@ -3,6 +3,7 @@ package camera_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -358,3 +359,57 @@ func TestSourceThatErrsOnItsReturn(t *testing.T) {
 type liar struct{ cameratest.Source }
 
 func (*liar) Await(context.Context) error { return nil }
+
+// stuck ignores its context, as a driver in the middle of a system call does.
+type stuck struct {
+	cameratest.Source
+	release chan struct{}
+}
+
+func (s *stuck) Frames(ctx context.Context, want camera.Want) iter.Seq2[camera.Frame, error] {
+	return func(yield func(camera.Frame, error) bool) {
+		for f, err := range s.Source.Frames(ctx, want) {
+			if !yield(f, err) {
+				return
+			}
+			if s.release != nil {
+				<-s.release
+			}
+		}
+	}
+}
+
+func TestOverdueTellsOnlyOfALoopThatIsStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &stuck{}
+		h := run(t, src)
+		well := func(when string) {
+			t.Helper()
+			for range 100 {
+				time.Sleep(100 * time.Millisecond)
+				if d := h.Overdue(); d > 0 {
+					t.Fatalf("%s: overdue by %v", when, d)
+				}
+			}
+		}
+		well("off")
+		v := h.View(camera.ViewOptions{})
+		well("streaming")
+		src.Break(camera.ErrAbsent)
+		well("absent")
+		src.Mend()
+		next(t, v)
+		v.Close()
+		well("off again")
+
+		src.release = make(chan struct{})
+		v = h.View(camera.ViewOptions{})
+		defer v.Close()
+		time.Sleep(10 * time.Second)
+		if d := h.Overdue(); d < 9*time.Second {
+			t.Errorf("stuck for 10 s, overdue by %v", d)
+		}
+		close(src.release)
+		well("let go")
+	})
+}
