@@ -95,33 +95,10 @@ func (a *app) logs() *cobra.Command {
 		Args:              deviceArg,
 		ValidArgsFunction: a.completeDevice,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
-			if !o.Follow {
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, a.timeout)
-				defer cancel()
+			if o.Follow {
+				return a.with(cmd.Context(), func(c *client.Client) error { return a.tail(cmd.Context(), c, args[0], o, asJSON) })
 			}
-			return a.with(ctx, func(c *client.Client) error {
-				for l, err := range c.Logs(ctx, args[0], o) {
-					switch {
-					case o.Follow && ctx.Err() != nil:
-						return nil // as it was meant to end
-					case err != nil:
-						return err
-					case asJSON:
-						err = a.jsonLine(l)
-					default:
-						_, err = fmt.Fprintln(a.stdout, logText(l))
-					}
-					if err != nil {
-						return err
-					}
-				}
-				if o.Follow {
-					return errors.New("the device has ended the log")
-				}
-				return nil
-			})
+			return a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error { return a.tail(ctx, c, args[0], o, asJSON) })
 		},
 	}
 	f := cmd.Flags()
@@ -130,6 +107,28 @@ func (a *app) logs() *cobra.Command {
 	f.BoolVarP(&o.Follow, "follow", "f", false, "go on with new ones")
 	f.BoolVar(&asJSON, "json", false, "for programs, one object per line")
 	return cmd
+}
+
+func (a *app) tail(ctx context.Context, c *client.Client, device string, o client.LogsOptions, asJSON bool) error {
+	for l, err := range c.Logs(ctx, device, o) {
+		switch {
+		case o.Follow && ctx.Err() != nil:
+			return nil // as it was meant to end
+		case err != nil:
+			return err
+		case asJSON:
+			err = a.jsonLine(l)
+		default:
+			_, err = fmt.Fprintln(a.stdout, logText(l))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if o.Follow {
+		return errors.New("the device has ended the log")
+	}
+	return nil
 }
 
 // logText is a log line in one line, safe for a terminal.

@@ -43,8 +43,11 @@ type app struct {
 	getenv func(string) string
 
 	settings
+	direct  string // address to listen on, instead of a broker elsewhere
 	timeout time.Duration
-	started bool // flags and arguments were right
+	dialed  time.Duration // of timeout, spent on connecting
+	started bool          // flags and arguments were right
+	device  string        // the one that the command is about; "": none, or several
 }
 
 // run runs one command and returns its exit code.
@@ -74,6 +77,7 @@ func (a *app) command() *cobra.Command {
 	cmd.SetVersionTemplate("perch {{.Version}}\n")
 	f := cmd.PersistentFlags()
 	a.settings.flags(f)
+	f.StringVar(&a.direct, "direct", "", "`ADDRESS` to listen on, such as :7878, for devices that connect to this program and to no broker")
 	f.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer, or for a stream's first picture")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing but errors")
 	cmd.AddCommand(a.devices(), a.watchCommand(), a.snapshot(), a.stream(), a.timelapse(), a.sensors(), a.set(),
@@ -83,6 +87,13 @@ func (a *app) command() *cobra.Command {
 
 // with runs do with a client. Connecting may take --timeout.
 func (a *app) with(ctx context.Context, do func(*client.Client) error) error {
+	if a.direct != "" {
+		d, err := a.newDirect()
+		if err != nil {
+			return err
+		}
+		return d.run(ctx, a.device, func(cfg client.Config) error { return a.dial(ctx, cfg, do) })
+	}
 	saved, err := loadProfiles()
 	if err != nil {
 		return err
@@ -91,14 +102,20 @@ func (a *app) with(ctx context.Context, do func(*client.Client) error) error {
 	if err != nil {
 		return err
 	}
+	return a.dial(ctx, cfg, do)
+}
+
+func (a *app) dial(ctx context.Context, cfg client.Config, do func(*client.Client) error) error {
 	var talk linkTalk
 	cfg.Linked = func(up bool) { talk.linked(&a.ui, up) }
+	began := time.Now()
 	dialing, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	c, err := client.Dial(dialing, cfg)
 	if err != nil {
 		return err
 	}
+	a.dialed = time.Since(began)
 	defer func() {
 		talk.over.Store(true)
 		_ = c.Close()
@@ -125,9 +142,11 @@ func (t *linkTalk) linked(u *ui, up bool) {
 
 // within runs do with a client and a context that ends with --timeout.
 func (a *app) within(ctx context.Context, do func(context.Context, *client.Client) error) error {
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
-	defer cancel()
-	return a.with(ctx, func(c *client.Client) error { return do(ctx, c) })
+	return a.with(ctx, func(c *client.Client) error {
+		ctx, cancel := context.WithTimeout(ctx, a.timeout-a.dialed)
+		defer cancel()
+		return do(ctx, c)
+	})
 }
 
 // deviceArg takes exactly one argument, a device's name.

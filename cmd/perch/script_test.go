@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,8 +17,11 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/perchcam/perch/pkg/client"
 	"github.com/perchcam/perch/pkg/client/clienttest"
+	"github.com/perchcam/perch/pkg/link"
 	"github.com/perchcam/perch/pkg/peer"
+	"github.com/perchcam/perch/pkg/wire"
 )
 
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"perch": main}) }
@@ -27,6 +32,8 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"perch": main
 //	device NAME           a device joins
 //	farm NAME             a device joins that has sensors, an output and a log
 //	silent NAME           a device joins that never answers
+//	comes NAME ADDR FILE  a device connects to ADDR, as the lines in FILE tell it to
+//	port NAME             sets a variable to a free port
 //	away NAME             it loses its link
 //	gone                  the broker stops
 //	exits CODE perch …    as exec, with this exit code
@@ -48,6 +55,8 @@ func TestScripts(t *testing.T) {
 			"device":   command((*stage).join),
 			"farm":     command((*stage).joinFarm),
 			"silent":   command((*stage).joinSilent),
+			"comes":    comes,
+			"port":     port,
 			"away":     command(func(s *stage, args []string) error { s.devices[args[0]].Network().Down(true); return nil }),
 			"gone":     command(func(s *stage, _ []string) error { s.Stop(); return nil }),
 			"asked":    command((*stage).asked),
@@ -91,6 +100,34 @@ func (s *stage) joinSilent(args []string) error {
 func (s *stage) add(d *clienttest.Device) {
 	d.Canceled = func(route string) { s.canceled <- d.Name + " " + route }
 	s.devices[d.Name] = s.Join(d)
+}
+
+// port finds a port that was free just now.
+func port(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	_, number, err := net.SplitHostPort(l.Addr().String())
+	ts.Check(err)
+	ts.Check(l.Close())
+	ts.Setenv(args[0], number)
+}
+
+// comes does at a device what perch --direct told.
+func comes(ts *testscript.TestScript, _ bool, args []string) {
+	d := &clienttest.Device{Name: args[0]}
+	said := ts.ReadFile(args[2])
+	u, err := link.ParseURL("tcp://" + args[1])
+	ts.Check(err)
+	dialer := &link.Dialer{}
+	if pin := regexp.MustCompile(`PERCH_BROKER_PIN=(\S+)`).FindStringSubmatch(said); pin != nil {
+		u.Scheme = link.TLS
+		dialer.TLS, err = client.Pinned(pin[1])
+		ts.Check(err)
+		token := regexp.MustCompile(`PERCH_TOKEN_FILE names: (\S+)`).FindStringSubmatch(said)
+		d.Auth = wire.Auth{Scheme: wire.AuthBearer, Secret: token[1]}
+	}
+	d.Dial = func(ctx context.Context) (net.Conn, error) { return dialer.Dial(ctx, u) }
+	ts.Value(world{}).(*stage).add(d)
 }
 
 // patience bounds what a script waits for.

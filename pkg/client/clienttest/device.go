@@ -28,6 +28,10 @@ type Device struct {
 	FPS  int    // 30
 	JPEG []byte // each picture; a small grey one
 
+	// Dial makes the device's links to some other broker than the world's, which admits it by Auth.
+	Dial func(ctx context.Context) (net.Conn, error)
+	Auth wire.Auth
+
 	// Answer replaces a route's answer. ok is false: the route is answered as ever.
 	Answer func(ctx context.Context, route string, data []byte) (p peer.Payload, ok bool, err error)
 	// Stream does the same for a stream; nil is as ever.
@@ -55,6 +59,9 @@ func (w *World) Join(d *Device) *Device {
 		d.JPEG = Grey(64, 48)
 	}
 	d.w, d.net = w, newNetwork(w)
+	if d.Dial == nil {
+		d.Dial = d.net.Dial
+	}
 	d.connect()
 	w.t.Cleanup(func() {
 		d.stop()
@@ -94,7 +101,7 @@ func (d *Device) connect() {
 	online := make(chan struct{}, 1)
 	l, err := link.New(link.Config{
 		Brokers:  []link.URL{{Scheme: link.TCP, Host: "broker", Port: 1}},
-		Dial:     func(ctx context.Context, _ link.URL) (net.Conn, error) { return d.net.Dial(ctx) },
+		Dial:     func(ctx context.Context, _ link.URL) (net.Conn, error) { return d.Dial(ctx) },
 		Setup:    d.setup,
 		Receiver: p,
 		Changed: func(s link.State) {
@@ -131,7 +138,7 @@ func (d *Device) setup() (session.Setup, error) {
 		return session.Setup{}, err
 	}
 	md, err := wire.Setup{
-		Dialect: wire.RSocketBroker, ID: wire.NewUUID().String(), Service: api.Service, Advert: advert,
+		Dialect: wire.RSocketBroker, ID: wire.NewUUID().String(), Service: api.Service, Advert: advert, Auth: d.Auth,
 		Tags: []wire.Tag{{Key: wire.KeyInstanceName, Value: d.Name}, {Key: wire.KeyDevice, Value: d.Name}},
 	}.Append(nil)
 	return session.Setup{
