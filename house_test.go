@@ -32,7 +32,7 @@ var rules = []rule{
 	{"pkg/camera", []string{"pkg/camera"}, "frames go up, demand comes down: a camera knows neither links nor requests"},
 	{"pkg/gpio", []string{"pkg/gpio"}, "lines and sensors know neither links nor requests"},
 	{"pkg/link", []string{"pkg/session"}, "the link keeps a session alive, whatever it carries"},
-	{"pkg/broker", []string{"pkg/session", "pkg/peer", "pkg/wire", "pkg/api"}, "the switch must work with any agent and any laptop"},
+	{"pkg/broker", []string{"pkg/session", "pkg/peer", "pkg/wire", "pkg/api", "pkg/link"}, "the switch must work with any agent and any laptop"},
 	{"pkg/client", []string{"pkg/session", "pkg/peer", "pkg/wire", "pkg/api", "pkg/link"}, "a laptop's program imports no hardware and no broker"},
 	{"pkg/client/clienttest", []string{"pkg/client", "pkg/broker", "pkg/session", "pkg/peer", "pkg/wire", "pkg/api", "pkg/link", "internal/simlink"}, "a whole world to test clients in"},
 	{"internal/agent", []string{"internal/agent", "pkg/camera", "pkg/gpio", "pkg/link", "pkg/session", "pkg/peer", "pkg/wire", "pkg/api"}, "the agent joins hardware and link, and no broker"},

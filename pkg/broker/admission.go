@@ -140,4 +140,4 @@ func (f *failures) wait(stop <-chan struct{}, host string) {
 	}
 }
 
-var errPlain = errors.New("credentials would cross the network for all to read: use tls://, or --insecure if the network is your own")
+var errPlain = errors.New("credentials would cross the network for all to read: use tls:// or wss://, or --insecure if the network is your own")

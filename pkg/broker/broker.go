@@ -32,6 +32,10 @@ type Config struct {
 	TLS      TLS           // for tls:// and wss://
 	Insecure bool          // takes credentials over links that others can read
 
+	// For WebSockets: the names under which a browser may know the broker, beside those it listens on; and the pages that
+	// may connect to it, beside those of its own host, such as https://*.example.org.
+	Hosts, Origins []string
+
 	Wait    time.Duration // how long a request waits for a device that is away; 2 s. A request may ask for up to MaxWait
 	MaxWait time.Duration // 60 s
 	Grace   time.Duration // how long streams may go on after the broker was told to stop; 5 s
@@ -211,7 +215,14 @@ func (b *Broker) Run(ctx, stop context.Context) error {
 	}
 	for _, l := range b.listeners {
 		work.Go(func() {
-			if err := l.accept(b.log, func(nc net.Conn) { work.Go(func() { b.Serve(nc) }) }); err != nil {
+			serve := func(nc net.Conn) { work.Go(func() { b.Serve(nc) }) }
+			var err error
+			if l.web() {
+				err = b.serveWeb(l, &work)
+			} else {
+				err = l.accept(b.log, serve)
+			}
+			if err != nil {
 				failed <- err
 			}
 		})

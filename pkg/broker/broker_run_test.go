@@ -24,21 +24,22 @@ import (
 
 func TestListenRefusals(t *testing.T) {
 	for url, text := range map[string]string{
-		"tcp://0.0.0.0:7878":     "serves this machine only",
-		"tcp://:7878":            "serves this machine only",
-		"tcp://192.0.2.1:7878":   "serves this machine only",
-		"tcp://example.com:7878": "serves this machine only",
-		"tcp://[::]:7878":        "serves this machine only",
-		"tcp://127.0.0.1":        "it has no port",
-		"127.0.0.1:7878":         "cannot listen on",
-		"udp://127.0.0.1:7878":   "must begin with tcp:// or tls://",
-		"tcp://127.0.0.1:1/x":    "all it may have",
+		"tcp://0.0.0.0:7878":      "serves this machine only",
+		"tcp://:7878":             "serves this machine only",
+		"tcp://192.0.2.1:7878":    "serves this machine only",
+		"tcp://example.com:7878":  "serves this machine only",
+		"tcp://[::]:7878":         "serves this machine only",
+		"tcp://127.0.0.1":         "it has no port",
+		"127.0.0.1:7878":          "cannot listen on",
+		"udp://127.0.0.1:7878":    "must begin with tcp://, tls://",
+		"tcp://127.0.0.1:1/x":     "all it may have",
+		"ws://0.0.0.0:80/rsocket": "serves this machine only",
 	} {
 		if _, err := New(Config{Listen: []string{url}}); err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("%s: %v", url, err)
 		}
 	}
-	for _, url := range []string{"tcp://127.0.0.1:7878", "tcp://[::1]:0", "tcp://localhost:1", "tcp://127.9.9.9:0"} {
+	for _, url := range []string{"tcp://127.0.0.1:7878", "tcp://[::1]:0", "tcp://localhost:1", "tcp://127.9.9.9:0", "ws://127.0.0.1:0/rsocket"} {
 		if _, err := New(Config{Listen: []string{url}}); err != nil {
 			t.Error(err)
 		}

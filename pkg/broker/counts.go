@@ -11,6 +11,7 @@ const (
 	sessionsReplaced
 	sessionsExpelled
 	linksRefused
+	websRefused
 	requests
 	requestsParked
 	refusedMalformed
@@ -37,6 +38,7 @@ var countInfo = [counts]struct{ name, help string }{
 	sessionsReplaced: {"sessions_replaced_total", "Sessions that ended because the same device connected anew."},
 	sessionsExpelled: {"sessions_expelled_total", "Sessions ended because their credentials do not count any more."},
 	linksRefused:     {"links_refused_total", "Links closed at once because there are too many."},
+	websRefused:      {"websockets_refused_total", "WebSockets refused because of their origin, or malformed."},
 	requests:         {"requests_total", "Requests received."},
 	requestsParked:   {"requests_parked_total", "Requests that waited for a device."},
 	refusedMalformed: {"requests_malformed_total", "Requests refused as malformed."},

@@ -1,12 +1,14 @@
 package broker
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -15,10 +17,13 @@ type listener struct {
 	net.Listener // nil before open
 	url          *url.URL
 	tls          *tls.Config // for secure schemes
+	path         string      // of WebSockets
 	anywhere     bool        // it need not be a loopback address
 }
 
 var errNotLoopback = errors.New("as long as there are no credentials, the broker serves this machine only: listen on 127.0.0.1 or [::1]")
+
+var schemes = []string{"tcp", "tls", "ws", "wss"}
 
 // parseListener checks a URL to listen on.
 func parseListener(s string, cfg *Config) (*listener, error) {
@@ -26,15 +31,15 @@ func parseListener(s string, cfg *Config) (*listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %q: %w", s, errors.Unwrap(err))
 	}
-	l := &listener{url: &url.URL{Scheme: u.Scheme, Host: u.Host}}
+	l := &listener{url: &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}, path: cmp.Or(u.Path, "/")}
 	l.anywhere = cfg.Access != nil && (l.secure() || cfg.Insecure)
 	switch {
-	case u.Scheme != "tcp" && u.Scheme != "tls":
-		return nil, fmt.Errorf("cannot listen on %q: the URL must begin with tcp:// or tls://", s)
+	case !slices.Contains(schemes, u.Scheme):
+		return nil, fmt.Errorf("cannot listen on %q: the URL must begin with tcp://, tls://, ws:// or wss://", s)
 	case u.Port() == "":
 		return nil, fmt.Errorf("cannot listen on %q: it has no port, such as tcp://127.0.0.1:7878", s)
-	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		return nil, fmt.Errorf("cannot listen on %q: a host and a port are all it may have", s)
+	case !l.web() && u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return nil, fmt.Errorf("cannot listen on %q: a host and a port are all it may have, and a path for WebSockets", s)
 	case l.anywhere || loopback(u.Hostname()):
 		return l, nil
 	case cfg.Access == nil:
@@ -49,7 +54,10 @@ func loopback(host string) bool {
 }
 
 // secure reports whether links are encrypted.
-func (l *listener) secure() bool { return l.url.Scheme == "tls" }
+func (l *listener) secure() bool { return l.url.Scheme == "tls" || l.url.Scheme == "wss" }
+
+// web reports whether links are WebSockets.
+func (l *listener) web() bool { return l.url.Scheme == "ws" || l.url.Scheme == "wss" }
 
 // open binds the address.
 func (l *listener) open() error {
@@ -76,7 +84,7 @@ func (l *listener) String() string {
 	if l.Listener == nil {
 		return l.url.String()
 	}
-	return l.url.Scheme + "://" + l.Addr().String()
+	return l.url.Scheme + "://" + l.Addr().String() + l.url.Path
 }
 
 // accept hands over links until the listener is closed. When the system has no descriptor left, it waits.

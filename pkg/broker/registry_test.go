@@ -186,31 +186,31 @@ func TestWaitingForADevice(t *testing.T) {
 		cam := h.camera("cam", named("old"))
 		l := h.laptop()
 		wait := func(d string) []byte { return to("cam", "x", waitTag(d)) }
-		timed := func(md []byte) (string, error, time.Duration) {
+		timed := func(md []byte) (got string, took time.Duration, err error) {
 			before := time.Now()
-			got, err := l.ask(md)
-			return got, err, time.Since(before)
+			got, err = l.ask(md)
+			return got, time.Since(before), err
 		}
 		cam.cut(true)
 		synctest.Wait()
 
-		_, err, took := timed(to("cam", "x"))
+		_, took, err := timed(to("cam", "x"))
 		wantError(t, err, core.ErrorCodeRejected, `device "cam" is away`)
 		if took != 2*time.Second {
 			t.Errorf("an away device is given up after %v", took)
 		}
-		_, err, took = timed(wait("0s"))
+		_, took, err = timed(wait("0s"))
 		wantError(t, err, core.ErrorCodeRejected, `device "cam" is away`)
 		if took != 0 {
 			t.Errorf("wait=0s takes %v", took)
 		}
-		if _, _, took = timed(wait("2h")); took != time.Minute {
+		if _, took, _ = timed(wait("2h")); took != time.Minute {
 			t.Errorf("wait=2h takes %v", took)
 		}
 
 		// It comes back with the same session.
 		time.AfterFunc(time.Second, cam.back)
-		if got, err, _ := timed(wait("20s")); got != "old" || err != nil {
+		if got, _, err := timed(wait("20s")); got != "old" || err != nil {
 			t.Errorf("after its return %q answers, %v", got, err)
 		}
 
@@ -218,14 +218,14 @@ func TestWaitingForADevice(t *testing.T) {
 		cam.cut(true)
 		synctest.Wait()
 		time.AfterFunc(time.Second, func() { h.start(composed(deviceSetup("cam", "id-cam", 1), true), named("new")) })
-		if got, err, took := timed(to("cam", "x")); got != "new" || err != nil || took != time.Second {
+		if got, took, err := timed(to("cam", "x")); got != "new" || err != nil || took != time.Second {
 			t.Errorf("after a restart %q answers, %v, after %v", got, err, took)
 		}
 
 		// It was never there.
 		time.AfterFunc(3*time.Second, func() { h.start(composed(deviceSetup("late", "id-late", 1), true), named("late")) })
 		md := to("late", "x", waitTag("5s"))
-		if got, err, took := timed(md); got != "late" || err != nil || took != 3*time.Second {
+		if got, took, err := timed(md); got != "late" || err != nil || took != 3*time.Second {
 			t.Errorf("one that was waited for: %q answers, %v, after %v", got, err, took)
 		}
 		h.stopWaiting(l)
