@@ -4,7 +4,6 @@ package interop
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -130,20 +129,20 @@ func Listen(t testing.TB, scheme string, terms Terms) *Listener {
 		t.Fatal(err)
 	}
 	var work sync.WaitGroup
-	serve := func(nc net.Conn) { work.Go(func() { _ = l.Server.Serve(nc) }) }
-	if scheme == link.WS {
-		go func() { _ = webSockets(nl, l.Server) }()
-	} else {
-		work.Go(func() {
-			for {
-				nc, err := nl.Accept()
-				if err != nil {
-					return
-				}
-				serve(nc)
+	serve := func(nc net.Conn) { _ = l.Server.Serve(nc) }
+	work.Go(func() {
+		if scheme == link.WS {
+			_ = webSockets(serve).Serve(nl)
+			return
+		}
+		for {
+			nc, err := nl.Accept()
+			if err != nil {
+				return
 			}
-		})
-	}
+			work.Go(func() { serve(nc) })
+		}
+	})
 	t.Cleanup(func() {
 		nl.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -157,22 +156,18 @@ func Listen(t testing.TB, scheme string, terms Terms) *Listener {
 
 type below struct{}
 
-// webSockets serves the WebSockets that come in on nl, dressed as links.
-func webSockets(nl net.Listener, s *session.Server) error {
-	h := &http.Server{
+// webSockets serves WebSockets, dressed as links.
+func webSockets(serve func(net.Conn)) *http.Server {
+	return &http.Server{
 		ReadHeaderTimeout: 5 * time.Second,
 		ConnContext:       func(ctx context.Context, nc net.Conn) context.Context { return context.WithValue(ctx, below{}, nc) },
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ws, err := websocket.Accept(w, r, nil)
 			if err == nil {
-				_ = s.Serve(link.NewWebSocket(ws, r.Context().Value(below{}).(net.Conn), 1<<24-1))
+				serve(link.NewWebSocket(ws, r.Context().Value(below{}).(net.Conn), 1<<24-1))
 			}
 		}),
 	}
-	if err := h.Serve(nl); !errors.Is(err, net.ErrClosed) {
-		return err
-	}
-	return nil
 }
 
 // End returns the next session's end.

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/perchcam/perch/e2e/proc"
 )
 
 // node starts js/peer.js.
@@ -89,7 +91,7 @@ func resume(t *testing.T, start starter, role string, how How) {
 	var r *Relay
 	if role == "client" {
 		l := Listen(t, "tcp", Terms{Resume: true})
-		r = relayTo(t, l.URL, how)
+		r = relayTo(t, hostPort(l.URL), how)
 		f = start(t, role, "tcp://"+r.Addr(), "resume", "fragment=1000")
 		e = l.End()
 	} else {
@@ -130,7 +132,6 @@ func relayTo(t testing.TB, target string, how How) *Relay {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 1))
-	_, target, _ = cutScheme(target)
 	r := NewRelay(t, target)
 	r.Plan(func(link int) Cut {
 		if link > cuts {
@@ -142,11 +143,10 @@ func relayTo(t testing.TB, target string, how How) *Relay {
 	return r
 }
 
-func cutScheme(url string) (scheme, addr string, ok bool) {
-	if scheme, addr, ok = strings.Cut(url, "://"); !ok {
-		return "", url, false
-	}
-	return scheme, addr, true
+// hostPort is a URL without its scheme.
+func hostPort(url string) string {
+	_, addr, _ := strings.Cut(url, "://")
+	return addr
 }
 
 // rsocketJS names the peer with the version that is installed.
@@ -160,4 +160,69 @@ func rsocketJS() string {
 		return "rsocket-js of an unknown version"
 	}
 	return "rsocket-js " + p.Version
+}
+
+// TestJSLaptop has rsocket-js ask our broker, with nothing but routing tags.
+func TestJSLaptop(t *testing.T) {
+	table.Ran(t, Row{rsocketJS(), "laptop on our broker, over TCP and WebSocket", `a snapshot, a paced stream and CANCEL with the routing tags "camera.snapshot", "device=…" alone`})
+	t.Run("tcp", func(t *testing.T) {
+		url := perchBroker(t)
+		laptop(t, node(t, "client", url), agent(t, url, "hen-house"))
+	})
+	t.Run("ws", func(t *testing.T) {
+		agents, laptops := webSocketBroker(t)
+		laptop(t, node(t, "client", laptops), agent(t, agents, "hen-house"))
+	})
+}
+
+func laptop(t *testing.T, f *Foreign, device *proc.Process) {
+	pictures(t, f, "hen-house", 20, 4, "{}")
+	said(t, device, "from=streaming to=idle") // which is what CANCEL comes to
+	snapshot(t, f, "hen-house")
+	pictures(t, f, "hen-house", 20, 4, `{"keep":"all"}`)
+	if _, err := f.Do(t.Context(), "snapshot nowhere"); err == nil || !strings.Contains(err.Error(), "nowhere") {
+		t.Errorf("a snapshot of a device that is not there: %v", err)
+	}
+}
+
+// TestJSLaptopResumes cuts the laptop's link within a stream of all pictures.
+func TestJSLaptopResumes(t *testing.T) {
+	table.Ran(t, Row{rsocketJS(), "laptop on our broker, with resume", "a stream of all pictures, cut mid-stream: none lost"})
+	url := perchBroker(t)
+	agent(t, url, "hen-house")
+	r := NewRelay(t, hostPort(url))
+	r.Plan(few)
+	f := node(t, "client", "tcp://"+r.Addr(), "resume")
+	pictures(t, f, "hen-house", 60, 4, `{"keep":"all"}`)
+	if r.Links() != 4 {
+		t.Errorf("%d links", r.Links())
+	}
+}
+
+// few cuts the first three links within pictures.
+func few(link int) Cut {
+	if link > 3 {
+		return Cut{}
+	}
+	return Cut{From: FromServer, After: 77_777, How: []How{RST, FIN, RST}[link-1]}
+}
+
+// TestJSBroker has rsocket-js stand in for a broker, and our agent resume on it.
+func TestJSBroker(t *testing.T) {
+	table.Ran(t, Row{rsocketJS(), "broker for our agent, with resume", "the agent registers; a snapshot; a stream of all pictures, cut mid-stream: none lost"})
+	addr := freePort(t)
+	f := node(t, "server", "tcp://"+addr, "resume", "lifetime=30000")
+	r := NewRelay(t, addr)
+	r.Plan(func(link int) Cut {
+		c := few(link)
+		c.From = FromClient // where the pictures are
+		return c
+	})
+	p := agent(t, "tcp://"+r.Addr(), "hen-house")
+	f.Must(t, "message/x.rsocket.broker.frame.v0 application/vnd.perch.advert.v1+json", "setup")
+	snapshot(t, f, "hen-house")
+	pictures(t, f, "hen-house", 60, 4, `{"keep":"all"}`)
+	if r.Links() != 4 {
+		t.Errorf("%d links; the agent said:\n%s", r.Links(), p.Said())
+	}
 }

@@ -13,17 +13,24 @@
 //   got                      how many have come
 //   leave                    CANCEL
 //   stats                    what its responder was asked, as JSON
+//
+// and, at a broker of Perch's devices or as one:
+//
+//   snapshot DEVICE          camera.snapshot: the header, with the picture's size and ends in "bytes", "first" and "last"
+//   pictures DEVICE COUNT BATCH OPTIONS   camera.stream, asked for BATCH at a time, then CANCEL: the list of such headers
+//   setup                    the MIME types in the metadata of the last SETUP, as a server
 const { randomBytes } = require("crypto");
 const readline = require("readline");
 const { RSocketConnector, RSocketServer } = require("rsocket-core");
+const { CompositeMetadata, encodeCompositeMetadata, encodeRoutes, WellKnownMimeType } = require("rsocket-composite-metadata");
 const { TcpClientTransport } = require("rsocket-tcp-client");
 const { TcpServerTransport } = require("rsocket-tcp-server");
 const { WebsocketClientTransport } = require("rsocket-websocket-client");
 const { WebsocketServerTransport } = require("rsocket-websocket-server");
 const WebSocket = require("ws");
 
-const [role, address, ...options] = process.argv.slice(2);
-const url = new URL(address);
+const [role, where, ...options] = process.argv.slice(2);
+const url = new URL(where);
 const option = (name) => options.map((o) => o.split("=")).find(([key]) => key === name);
 const number = (name, otherwise) => Number(option(name)?.[1] ?? otherwise);
 const setup = {
@@ -211,7 +218,48 @@ async function talk(rs) {
   rs.fireAndForget({ data: Buffer.from("fire") }, ignore);
 }
 
-let opened = null;
+// address is the metadata of a request as a bare client writes it.
+const address = (route, device) =>
+  encodeCompositeMetadata([[WellKnownMimeType.MESSAGE_RSOCKET_ROUTING, encodeRoutes(route, `device=${device}`)]]);
+
+// mimeType is that of an entry. rsocket-js has it elsewhere where it is spelled out.
+const mimeType = (e) => e.mimeType ?? e.type;
+
+// header is what a picture says of itself, and a little of its bytes.
+function header(p) {
+  for (const e of new CompositeMetadata(p.metadata))
+    if (mimeType(e) === "application/vnd.perch.frame.v1+json")
+      return { ...JSON.parse(e.content), bytes: p.data.length, first: p.data.readUInt16BE(0), last: p.data.readUInt16BE(p.data.length - 2) };
+  throw new Error("the picture has no header");
+}
+
+async function snapshot(rs, device) {
+  const p = await new Promise((onNext, onError) =>
+    rs.requestResponse({ data: Buffer.from("{}"), metadata: address("camera.snapshot", device) }, { ...ignore, onNext, onError }));
+  return JSON.stringify(header(p));
+}
+
+function pictures(rs, device, count, batch, options) {
+  return new Promise((done, fail) => {
+    const list = [];
+    const stream = rs.requestStream({ data: Buffer.from(options), metadata: address("camera.stream", device) }, batch, {
+      ...ignore,
+      onNext(p) {
+        list.push(header(p));
+        if (list.length === count) {
+          stream.cancel();
+          done(JSON.stringify(list));
+        } else if (list.length % batch === 0) {
+          stream.request(batch);
+        }
+      },
+      onComplete: () => fail(new Error("it completed")),
+      onError: (e) => fail(new Error(`after ${list.length}: ${e.message}`)),
+    });
+  });
+}
+
+let opened = null, present = null, setups = "";
 const commands = {
   talk,
   fetch: async (rs, size) => assert(same((await response(rs, `size ${size}`)).data, 7, size), "the response is not what was sent"),
@@ -234,20 +282,29 @@ const commands = {
   },
   leave: async () => opened.stream.cancel(),
   stats: async () => JSON.stringify(stats),
+  snapshot,
+  pictures,
+  setup: async () => setups,
 };
 
-async function obey(rs, line) {
+async function obey(line) {
   const [name, ...args] = line.trim().split(" ");
   try {
-    console.log("ok", (await commands[name](rs, ...args.map(Number))) ?? "");
+    console.log("ok", (await commands[name](present, ...args.map((a) => (isNaN(a) ? a : Number(a))))) ?? "");
   } catch (e) {
     console.log("failed", e.message);
   }
 }
 
-function listen(rs) {
+// meet makes the newest connection the one that commands are about.
+function meet(rs) {
+  present = rs;
   rs.onClose((e) => console.error("closed:", e?.message));
-  readline.createInterface({ input: process.stdin }).on("line", (line) => obey(rs, line)).on("close", () => process.exit(0));
+}
+
+function ready() {
+  readline.createInterface({ input: process.stdin }).on("line", obey).on("close", () => process.exit(0));
+  console.log("ready");
 }
 
 (async () => {
@@ -260,23 +317,24 @@ function listen(rs) {
   if (role === "client") {
     const transport =
       url.protocol === "ws:"
-        ? new WebsocketClientTransport({ url: address, wsCreator: (u) => new WebSocket(u) })
+        ? new WebsocketClientTransport({ url: where, wsCreator: (u) => new WebSocket(u) })
         : new TcpClientTransport({ connectionOptions: { ...tcp, noDelay: true } }); // else each small frame waits for an ACK
     const rs = await new RSocketConnector({ transport, setup, fragmentation, resume, responder }).connect();
-    listen(rs);
-    console.log("ready");
+    meet(rs);
+    ready();
     return;
   }
   const transport =
     url.protocol === "ws:"
       ? new WebsocketServerTransport({ wsCreator: () => new WebSocket.Server(tcp) })
       : new TcpServerTransport({ listenOptions: tcp });
-  const accept = async (_, rs) => {
-    listen(rs);
+  const accept = async (payload, rs) => {
+    if (payload.metadata) setups = Array.from(new CompositeMetadata(payload.metadata), mimeType).join(" ");
+    meet(rs);
     return responder;
   };
   await new RSocketServer({ transport, fragmentation, resume, acceptor: { accept } }).bind();
-  console.log("ready");
+  ready();
 })().catch((e) => {
   console.error(e);
   process.exit(1);

@@ -1,0 +1,179 @@
+//go:build interop
+
+package interop
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"image/jpeg"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/perchcam/perch/e2e/proc"
+	"github.com/perchcam/perch/pkg/broker"
+)
+
+// program is one that `make build` has built.
+func program(t testing.TB, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("../../build/bin", name))
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		t.Fatalf("%v: run make build first", err)
+	}
+	return path
+}
+
+// ours starts one of our programs, and ends it with the test.
+func ours(t testing.TB, name string, args []string, env ...string) *proc.Process {
+	t.Helper()
+	p, err := proc.Start(program(t, name), args, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("%s said:\n%s", name, p.Said())
+		}
+	})
+	return p
+}
+
+// agent starts a perch-agent with a test picture of 640 × 480 at 30 pictures a second, and waits until it is online.
+func agent(t testing.TB, url, device string, env ...string) *proc.Process {
+	t.Helper()
+	p := ours(t, "perch-agent", nil, append([]string{
+		"PERCH_BROKER=" + url, "PERCH_DEVICE=" + device, "PERCH_CAMERAS=test=pattern,width=640,height=480,fps=30,linger=100ms", "PERCH_LOG_LEVEL=debug",
+	}, env...)...)
+	said(t, p, "to=online")
+	return p
+}
+
+// said waits for a line.
+func said(t testing.TB, p *proc.Process, text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := p.Line(ctx, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// perchBroker starts a perch-broker on a free port and returns its address.
+func perchBroker(t testing.TB) string {
+	t.Helper()
+	p, url, err := proc.Broker(t.Context(), program(t, "perch-broker"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("perch-broker said:\n%s", p.Said())
+		}
+	})
+	return url
+}
+
+// webSocketBroker is Perch's broker within this process, with a port for agents and one for WebSockets.
+func webSocketBroker(t testing.TB) (agents, laptops string) {
+	t.Helper()
+	b, err := broker.New(broker.Config{Listen: []string{"tcp://127.0.0.1:0"}, Version: "test"})
+	if err == nil {
+		err = b.Listen()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	nl, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := webSockets(b.Serve)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 2)
+	go func() { ended <- b.Run(ctx, ctx) }()
+	go func() { ended <- h.Serve(nl) }()
+	t.Cleanup(func() {
+		cancel()
+		h.Close()
+		for range 2 {
+			if err := <-ended; err != nil && err != http.ErrServerClosed {
+				t.Error(err)
+			}
+		}
+	})
+	return b.URLs()[0], "ws://" + nl.Addr().String()
+}
+
+// seen is what a foreign peer saw of a picture.
+type seen struct {
+	Seq, Skipped         uint64
+	Width, Height, Bytes int
+	First, Last          int
+	Format               string
+}
+
+// whole reports whether it is a JPEG of the test picture from its first marker to its last.
+func (s seen) whole() bool {
+	return s.Width == 640 && s.Height == 480 && s.Format == "jpeg" && s.Bytes > 1000 && s.First == 0xFFD8 && s.Last == 0xFFD9
+}
+
+// snapshot has a foreign peer take one.
+func snapshot(t testing.TB, f *Foreign, device string) {
+	t.Helper()
+	var s seen
+	text, err := f.Do(t.Context(), "snapshot %s", device)
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &s)
+	}
+	if err != nil || !s.whole() {
+		t.Errorf("snapshot: %+v, %v", s, err)
+	}
+}
+
+// pictures has a foreign peer take count pictures, batch at a time. Each is whole, and each that is missing between two is
+// stated by the device itself: none was lost on the way.
+func pictures(t testing.TB, f *Foreign, device string, count, batch int, options string) {
+	t.Helper()
+	var list []seen
+	text, err := f.Do(t.Context(), "pictures %s %d %d %s", device, count, batch, options)
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &list)
+	}
+	if err != nil || len(list) != count {
+		t.Fatalf("%d pictures of %d came: %v", len(list), count, err)
+	}
+	for i, s := range list {
+		if !s.whole() {
+			t.Errorf("picture %d: %+v", i, s)
+		}
+		if i > 0 && s.Seq != list[i-1].Seq+1+s.Skipped {
+			t.Errorf("picture %d came after %d, and says that %d are missing", s.Seq, list[i-1].Seq, s.Skipped)
+		}
+	}
+}
+
+// picture checks that a file is a whole JPEG of the size asked for.
+func picture(t testing.TB, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := jpeg.Decode(bytes.NewReader(b))
+	if err != nil || img.Bounds().Dx() != 640 || img.Bounds().Dy() != 480 {
+		t.Errorf("%s is no picture of 640 × 480: %v", path, err)
+	}
+}
