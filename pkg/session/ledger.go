@@ -100,4 +100,5 @@ func (l *ledger) drop() {
 		f.release()
 	}
 	l.again, l.bytes = 0, 0
+	l.acked = l.sent // what was kept is not: a RESUME that comes too late must find nothing
 }

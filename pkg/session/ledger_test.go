@@ -112,3 +112,14 @@ func TestLedgerKeepsNothingWithoutResumption(t *testing.T) {
 		t.Error("a position from a peer that counts is not our business without resumption:", err)
 	}
 }
+
+// A RESUME_OK may arrive while the session is being ended: what was kept is gone by then.
+func TestLedgerAfterDrop(t *testing.T) {
+	l := ledger{retain: true}
+	l.add(sized(100))
+	l.add(sized(50))
+	l.drop()
+	if err := l.rewind(100); err == nil {
+		t.Error("it goes on from a frame that is gone")
+	}
+}
