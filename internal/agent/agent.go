@@ -17,6 +17,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -53,6 +54,7 @@ type Agent struct {
 	version string
 	started time.Time
 	notify  notifier
+	files   files
 
 	cameras *cameras
 	board   *gpio.Board // nil where there are neither sensors nor outputs
@@ -78,12 +80,18 @@ func New(o Options) (*Agent, error) {
 		machine: readMachine(os.DirFS("/"), hostname),
 		device:  o.Config.Device,
 		notify:  newNotifier(os.Getenv),
+		files:   files{os.Getenv("CREDENTIALS_DIRECTORY")},
 	}
 	if a.device == "" {
 		a.device = api.DefaultDevice(hostname, a.machine.id)
 	}
 	if o.Search.Expand == nil {
 		o.Search = Search{driver.Expand, videoDevices}
+	}
+	trust, errTrust := a.files.trust(a.cfg)
+	_, errAuth := a.files.auth(a.cfg)
+	if err := errors.Join(errTrust, errAuth); err != nil {
+		return nil, err
 	}
 	if a.cameras, err = newCameras(a.cfg.Cameras, driver.Open, o.Search, a.log); err != nil {
 		return nil, of(prefix+"_CAMERAS", err)
@@ -106,7 +114,7 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a.link, err = link.New(link.Config{
-		Brokers: a.cfg.Broker, Dial: new(link.Dialer).Dial, Setup: a.setup, Receiver: receiver{a.peer, a}, Events: link.KernelEvents,
+		Brokers: a.cfg.Broker, Dial: (&link.Dialer{TLS: trust}).Dial, Setup: a.setup, Receiver: receiver{a.peer, a}, Events: link.KernelEvents,
 		Changed: a.linkChanged,
 		Resume:  a.cfg.Resume, SessionTime: time.Duration(a.cfg.SessionTime), Options: session.Options{Retain: int(a.cfg.Retain)},
 		Log: a.log,
@@ -119,9 +127,6 @@ func New(o Options) (*Agent, error) {
 	}
 	return a, nil
 }
-
-// Device returns the name under which the device registers.
-func (a *Agent) Device() string { return a.device }
 
 // Run serves until ctx ends, and then stops in good order.
 func (a *Agent) Run(ctx context.Context) error {
@@ -143,6 +148,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		running.Go(func() { a.learnUnits(inner) })
 		loops = append(loops, loop{"sensors and outputs", a.board.Alive})
 	}
+	a.notify.say("READY=1", status("connecting to "+a.cfg.Broker[0].String()))
 	linked := make(chan error, 1)
 	go func() {
 		select {
@@ -152,10 +158,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		linked <- a.link.Run(ctx)
 	}()
-	running.Go(func() {
-		watch(inner, a.notify.every, loops, func() { a.notify.say("WATCHDOG=1") }, a.log)
-	})
-	a.notify.say("READY=1", status("connecting to "+a.cfg.Broker[0].String()))
+	running.Go(func() { watch(inner, a.notify.every, loops, func() { a.notify.say("WATCHDOG=1") }, a.log) })
 
 	err := <-linked // it has said goodbye
 	a.notify.say("STOPPING=1", status("stopping"))
@@ -180,9 +183,14 @@ func (a *Agent) setup() (session.Setup, error) {
 	if err != nil {
 		return session.Setup{}, err
 	}
+	auth, err := a.files.auth(a.cfg)
+	if err != nil {
+		return session.Setup{}, err
+	}
 	said := wire.Setup{
 		Dialect: a.cfg.Dialect, ID: wire.NewUUID().String(), Service: api.Service,
 		Tags:   append([]wire.Tag{{Key: wire.KeyInstanceName, Value: a.device}, {Key: wire.KeyDevice, Value: a.device}}, a.cfg.Tags...),
+		Auth:   auth,
 		Advert: advert,
 	}
 	md, err := said.Append(nil)

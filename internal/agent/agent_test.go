@@ -195,7 +195,7 @@ func TestAgentRegistersAnswersAndSaysGoodbye(t *testing.T) {
 		case s == "WATCHDOG=1":
 			fed++
 		default:
-			t.Errorf("it says %q", s)
+			t.Fatalf("it says %q", s)
 		}
 	}
 

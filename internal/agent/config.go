@@ -30,6 +30,12 @@ const File = "/etc/default/perch-agent"
 // tag envconfig must not be used: with it the library takes the variable without its prefix as well.
 type Config struct {
 	Broker      Brokers      `example:"tls://broker.example.org:7878" desc:"Where the broker is: tls://HOST:PORT, tcp://…, wss://… or ws://…; several with commas, in the order to try them. Needed."`
+	BrokerPin   link.Pin     `split_words:"true" example:"sha256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU" desc:"The broker's key, as perch-broker prints it. Then neither names nor dates in its certificate count, nor who signed it."`
+	TokenFile   string       `split_words:"true" example:"/etc/perch/token" desc:"The file with the token that admits this device. Others must not be able to read it."`
+	TLSCa       string       `split_words:"true" example:"/etc/perch/ca.pem" desc:"The file with the certificates that the broker's must be signed by, in place of the system's."`
+	TLSCert     string       `split_words:"true" example:"/etc/perch/cert.pem" desc:"The file with the certificate that this device shows, where the broker asks for one."`
+	TLSKey      string       `split_words:"true" example:"/etc/perch/key.pem" desc:"The file with its key. Others must not be able to read it."`
+	Insecure    Switch       `default:"0" example:"1" desc:"1 lets the token travel over tcp:// and ws:// to other machines, where anyone on the way can read it."`
 	Device      string       `otherwise:"the host name" example:"hen-house" desc:"The name this Pi answers to: a-z, 0-9, dot, underscore and hyphen, at most 63 of them. A host name that images come with (raspberrypi) gets a part of the machine's id."`
 	Cameras     Cameras      `default:"auto" example:"yard=v4l2:/dev/video0,width=1280,height=720;test=pattern" desc:"Its cameras, as NAME=KIND:ADDRESS,KEY=VALUE,…;… with KIND one of v4l2, rpicam, replay, pattern. auto is every camera that is found."`
 	Sensors     gpio.Sensors `example:"door=gpio:GPIO17,pull=up,active=low,debounce=50ms,class=door;air=iio:bme280,every=30s" desc:"Its sensors, as NAME=KIND:ADDRESS,KEY=VALUE,…;… with KIND gpio for what is wired to a pin, or iio, hwmon, w1, thermal, or a chip on I2C."`
@@ -167,6 +173,19 @@ func (c Config) check() (list []mistake) {
 	if len(c.Broker) == 0 {
 		wrong("BROKER", fmt.Errorf("it is not set: put the broker's address into %s, such as %s_BROKER=tls://broker.example.org:7878, then run: systemctl restart perch-agent", File, prefix))
 	}
+	if c.TokenFile != "" && !c.Insecure {
+		for _, u := range c.Broker {
+			if !u.Secure() && !u.Loopback() {
+				wrong("BROKER", fmt.Errorf("the token would travel to %s for anyone on the way to read: take tls:// or wss://, or set %s_INSECURE=1", u, prefix))
+			}
+		}
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		wrong("TLS_CERT", fmt.Errorf("a certificate needs its key, and a key its certificate: set %s_TLS_CERT and %s_TLS_KEY", prefix, prefix))
+	}
+	if c.BrokerPin != "" && c.TLSCa != "" {
+		wrong("BROKER_PIN", fmt.Errorf("with a pin nobody's signature counts: unset %s_TLS_CA or the pin", prefix))
+	}
 	if c.Device != "" {
 		wrong("DEVICE", api.CheckName("device", c.Device))
 	}
@@ -212,14 +231,15 @@ func Vars() []Var {
 	return vars
 }
 
-// upper makes SESSION_TIME of SessionTime, as envconfig's split_words does.
+// upper makes SESSION_TIME of SessionTime and TLS_KEY of TLSKey, as envconfig's split_words does.
 func upper(name string) string {
+	capital := func(i int) bool { return i < len(name) && 'A' <= name[i] && name[i] <= 'Z' }
 	var b strings.Builder
-	for i, c := range name {
-		if i > 0 && 'A' <= c && c <= 'Z' {
+	for i := range len(name) {
+		if i > 0 && capital(i) && (!capital(i-1) || i+1 < len(name) && !capital(i+1)) {
 			b.WriteByte('_')
 		}
-		b.WriteRune(c)
+		b.WriteByte(name[i])
 	}
 	return strings.ToUpper(b.String())
 }
@@ -277,6 +297,18 @@ func (t *Tags) check(tag wire.Tag) error {
 	if slices.ContainsFunc(*t, func(other wire.Tag) bool { return other.Key == tag.Key }) {
 		return fmt.Errorf("the tag %s is given twice", tag.Key)
 	}
+	return nil
+}
+
+// Switch is 1 or 0.
+type Switch bool
+
+// Decode implements envconfig.Decoder.
+func (b *Switch) Decode(s string) error {
+	if s != "0" && s != "1" {
+		return fmt.Errorf("%q is neither 1 nor 0", s)
+	}
+	*b = s == "1"
 	return nil
 }
 

@@ -119,6 +119,29 @@ func TestLoadWithoutBrokerSaysWhatToDo(t *testing.T) {
 	}
 }
 
+func TestWhatDoesNotGoTogether(t *testing.T) {
+	cases := []struct {
+		env  map[string]string
+		says string // "" is no error
+	}{
+		{map[string]string{"PERCH_BROKER": "tcp://b", "PERCH_TOKEN_FILE": "f"}, "PERCH_BROKER: the token would travel to tcp://b:7878"},
+		{map[string]string{"PERCH_BROKER": "tls://a,ws://b", "PERCH_TOKEN_FILE": "f"}, "PERCH_BROKER: the token would travel to ws://b:80"},
+		{map[string]string{"PERCH_BROKER": "tcp://b", "PERCH_TOKEN_FILE": "f", "PERCH_INSECURE": "1"}, ""},
+		{map[string]string{"PERCH_BROKER": "tcp://127.0.0.1,wss://b", "PERCH_TOKEN_FILE": "f"}, ""},
+		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_TLS_KEY": "k"}, "PERCH_TLS_CERT: a certificate needs its key"},
+		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_TLS_CA": "k", "PERCH_BROKER_PIN": "sha256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"}, "PERCH_BROKER_PIN: with a pin"},
+		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_BROKER_PIN": "sha256:short"}, `PERCH_BROKER_PIN: "sha256:short" is no pin`},
+		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_INSECURE": "yes"}, `PERCH_INSECURE: "yes" is neither 1 nor 0`},
+	}
+	for _, c := range cases {
+		setenv(t, c.env)
+		_, err := Load()
+		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.HasPrefix(err.Error(), c.says)) {
+			t.Errorf("%v: %v, want %q", c.env, err, c.says)
+		}
+	}
+}
+
 func TestBounds(t *testing.T) {
 	for name, values := range map[string][2]string{"PERCH_RETAIN": {"65535", "2G"}, "PERCH_SESSION_TIME": {"999ms", "25h"}} {
 		for _, v := range values {
@@ -151,13 +174,16 @@ func TestSize(t *testing.T) {
 
 // Every variable says what it is, and its example and its default are values that it takes.
 func TestVars(t *testing.T) {
-	base := map[string]string{"PERCH_BROKER": "tcp://b"}
 	for _, v := range Vars() {
+		base := map[string]string{"PERCH_BROKER": "tls://b"}
+		if strings.HasPrefix(v.Name, "PERCH_TLS_") {
+			base["PERCH_TLS_CERT"], base["PERCH_TLS_KEY"] = "cert.pem", "key.pem"
+		}
 		if v.Desc == "" || v.Example == "" {
 			t.Errorf("%s has no description or no example", v.Name)
 		}
 		for _, value := range []string{v.Example, v.Default} {
-			if value == "the host name" {
+			if value == "" || value == "the host name" {
 				continue
 			}
 			env := map[string]string{v.Name: value}
@@ -165,9 +191,6 @@ func TestVars(t *testing.T) {
 				if _, set := env[name]; !set {
 					env[name] = value
 				}
-			}
-			if v.Name == "PERCH_BROKER" && value == "" {
-				continue
 			}
 			setenv(t, env)
 			if _, err := Load(); err != nil {

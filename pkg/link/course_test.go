@@ -30,6 +30,8 @@ func TestCourse(t *testing.T) {
 		{"the first of two is down", 2, ResumeAuto, outcome{err: lost}, 0, 0, 1, true},
 		{"RESUME was rejected", 2, ResumeAuto, outcome{time.Minute, true, said(core.ErrorCodeRejectedResume, "no"), time.Now()}, 0, 0, 0, true},
 		{"rejected again and again", 1, ResumeAuto, outcome{time.Second, true, said(core.ErrorCodeRejectedResume, "no"), time.Now()}, 125 * time.Millisecond, 375 * time.Millisecond, 0, true},
+		{"the broker drains", 2, ResumeAuto, outcome{time.Second, true, said(core.ErrorCodeConnectionError, "draining"), time.Now()}, 0, drainSpread, 1, true},
+		{"the broker found an error", 1, ResumeAuto, outcome{time.Second, true, said(core.ErrorCodeConnectionError, "frame length"), time.Now()}, 125 * time.Millisecond, 375 * time.Millisecond, 0, true},
 		{"the broker is going", 2, ResumeAuto, outcome{time.Minute, true, said(core.ErrorCodeConnectionClose, "draining"), time.Now()}, 0, drainSpread, 1, true},
 		{"lost, never to be resumed", 1, ResumeOff, outcome{time.Minute, false, lost, time.Now()}, 125 * time.Millisecond, 375 * time.Millisecond, 0, false},
 		{"resumption is refused, as rsocket-java does", 2, ResumeAuto, outcome{0, true, said(core.ErrorCodeUnsupportedSetup, "resume not supported"), time.Now()}, 0, 0, 0, false},

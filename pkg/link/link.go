@@ -404,13 +404,14 @@ func (c *course) after(o outcome) time.Duration {
 		c.plain[c.broker] = o.at
 		return 0
 	}
+	if o.lasted > 0 && told && draining(said) || o.lasted >= lasting && told && said.Code == session.CodeConnectionClose {
+		c.fails = 0
+		c.broker = (c.broker + 1) % len(c.plain) // this one is about to be gone
+		return rand.N(drainSpread)
+	}
 	if o.lasted >= lasting {
 		c.fails = 0
-		switch {
-		case told && said.Code == session.CodeConnectionClose:
-			c.broker = (c.broker + 1) % len(c.plain) // this one is about to be gone
-			return rand.N(drainSpread)
-		case o.resumable:
+		if o.resumable {
 			return 0
 		}
 		return jitter(firstBackoff)
@@ -429,6 +430,11 @@ func (c *course) after(o outcome) time.Duration {
 func refusesResume(e *session.Error) bool {
 	return e.Code == session.CodeUnsupportedSetup ||
 		e.Code == session.CodeRejectedSetup && strings.Contains(strings.ToLower(e.Text), "resum")
+}
+
+// draining reports whether a broker says that it is about to stop, as Perch's does: the protocol has no code for it.
+func draining(e *session.Error) bool {
+	return e.Code == session.CodeConnectionError && strings.Contains(e.Text, "draining")
 }
 
 // jitter returns d ± 50 %.
