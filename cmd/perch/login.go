@@ -255,6 +255,10 @@ func (a *app) logout() *cobra.Command {
 			if len(args) > 0 {
 				name = args[0]
 			}
+			if _, ok := saved.Profiles[name]; !ok && name == "" {
+				a.say("no profile is saved")
+				return nil
+			}
 			if _, err := saved.get(name); err != nil {
 				return err
 			}
