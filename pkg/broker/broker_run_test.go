@@ -256,6 +256,7 @@ func TestLimits(t *testing.T) {
 		wantError(t, err, core.ErrorCodeRejectedSetup, "3 sessions, which is its limit")
 		h.tap()
 		h.tap()
+		synctest.Wait() // until both are counted
 		p := h.tap()
 		if p.frames(); p.end != io.EOF || h.counters[linksRefused].Load() != 1 {
 			t.Errorf("one link too many ended with %v", p.end)
