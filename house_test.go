@@ -39,7 +39,7 @@ var rules = []rule{
 	{"internal/agent/service", []string{"pkg/camera", "pkg/gpio", "pkg/peer", "pkg/wire", "pkg/api"}, "services answer requests and know no link"},
 	{"cmd/agent", []string{"internal/agent", "pkg/gpio/host", "pkg/gpio"}, "mains are thin"},
 	{"cmd/broker", []string{"pkg/broker"}, "mains are thin"},
-	{"cmd/perch", []string{"pkg/client", "pkg/api", "pkg/broker"}, "the CLI is built on what everybody can import"},
+	{"cmd/perch", []string{"pkg/client", "pkg/api", "pkg/wire", "pkg/broker"}, "the CLI is built on what everybody can import"},
 }
 
 // homes says which rooms may import a foreign module.
