@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rsocket/rsocket-go/core"
 
@@ -56,7 +58,7 @@ func (p plug) next(body []byte) (id uint32, t core.FrameType, flags core.FrameFl
 }
 
 // bench runs a broker on loopback and returns what connects to it.
-func bench(b *testing.B) (connect func(*wire.Setup) plug) {
+func bench(b *testing.B) (br *Broker, connect func(*wire.Setup) plug) {
 	br, err := New(Config{Listen: []string{"tcp://127.0.0.1:0"}, Grace: 1})
 	if err != nil {
 		b.Fatal(err)
@@ -71,7 +73,7 @@ func bench(b *testing.B) (connect func(*wire.Setup) plug) {
 		cancel()
 		work.Wait()
 	})
-	return func(s *wire.Setup) plug {
+	return br, func(s *wire.Setup) plug {
 		nc, err := net.Dial("tcp", br.listeners[0].Addr().String())
 		if err != nil {
 			b.Fatal(err)
@@ -115,7 +117,7 @@ func cut(id uint32, size int, last core.FrameFlag) (b []byte, frames int) {
 func BenchmarkStream(b *testing.B) {
 	for _, size := range []int{100, 16 << 10, 100_000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			connect := bench(b)
+			_, connect := bench(b)
 			setup := deviceSetup("cam", "id", 1)
 			device, laptop := connect(&setup), connect(nil)
 			laptop.frame(1, core.FrameTypeRequestStream, core.FlagMetadata, request(1<<31-1)...)
@@ -217,7 +219,7 @@ func BenchmarkResponse(b *testing.B) {
 		}
 	}
 	b.Run("broker", func(b *testing.B) {
-		connect := bench(b)
+		_, connect := bench(b)
 		setup := deviceSetup("cam", "id", 1)
 		go answer(connect(&setup))
 		ask(b, connect(nil))
@@ -281,6 +283,80 @@ func BenchmarkFind(b *testing.B) {
 				if l, _ := g.find(&t, &access.All); l == nil {
 					b.Fatal("not found")
 				}
+			}
+		})
+	}
+}
+
+// BenchmarkBesideStuck is a response of 100 KB to a laptop beside others that asked for 1000 pictures of 100 KB each and
+// never read. p50, p99: of the response, in µs; held: what waits for the others, in KiB each.
+func BenchmarkBesideStuck(b *testing.B) {
+	for _, stuck := range []int{0, 1, 50} {
+		b.Run(fmt.Sprint(stuck), func(b *testing.B) {
+			const size = 100_000
+			br, connect := bench(b)
+			setup := deviceSetup("cam", "id", 1)
+			device := connect(&setup)
+			var mu sync.Mutex // of writing to device
+			go func() {
+				credit, streams := map[uint32]int{}, map[uint32]bool{}
+				var n [4]byte
+				for {
+					id, t, _, err := device.next(n[:])
+					if err != nil {
+						return
+					}
+					switch t {
+					case core.FrameTypeRequestResponse:
+						answer, _ := cut(id, size, core.FlagComplete)
+						mu.Lock()
+						_, err = device.Write(answer)
+						mu.Unlock()
+					case core.FrameTypeRequestStream, core.FrameTypeRequestN:
+						streams[id] = true
+						for credit[id] += int(binary.BigEndian.Uint32(n[:])); credit[id] > 0 && err == nil; credit[id]-- {
+							element, _ := cut(id, size, 0)
+							mu.Lock()
+							_, err = device.Write(element)
+							mu.Unlock()
+						}
+					}
+					if err != nil {
+						return
+					}
+				}
+			}()
+			for range stuck {
+				connect(nil).frame(1, core.FrameTypeRequestStream, core.FlagMetadata, request(1000)...)
+			}
+			laptop := connect(nil)
+			body := request(0)
+			var took []time.Duration
+			for id := uint32(1); b.Loop(); id += 2 {
+				before := time.Now()
+				laptop.frame(id, core.FrameTypeRequestResponse, core.FlagMetadata, body...)
+				for {
+					_, t, flags, err := laptop.next(nil)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if t == core.FrameTypePayload && flags&core.FlagComplete != 0 {
+						break
+					}
+				}
+				took = append(took, time.Since(before))
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+			if stuck > 0 {
+				held := 0
+				br.mu.Lock()
+				for _, l := range br.legs {
+					held += l.queued()
+				}
+				br.mu.Unlock()
+				b.ReportMetric(float64(held/stuck>>10), "held-KiB")
 			}
 		})
 	}

@@ -238,11 +238,13 @@ func TestChannelHalves(t *testing.T) {
 		},
 		"laptop fails": {
 			[]step{{"laptop", func(s *rawStream) { s.s.Fail(core.ErrorCodeApplicationError, "no"); s.s.Session().Flush() }}},
-			[]string{"ERROR APPLICATION_ERROR no"}, nil,
+			[]string{"ERROR APPLICATION_ERROR no"},
+			nil,
 		},
 		"device fails": {
 			[]step{{"device", func(s *rawStream) { s.s.Fail(core.ErrorCodeApplicationError, "no"); s.s.Session().Flush() }}},
-			nil, []string{"ERROR APPLICATION_ERROR no"},
+			nil,
+			[]string{"ERROR APPLICATION_ERROR no"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
