@@ -173,13 +173,15 @@ func (l *Link) session(ctx context.Context, broker URL, resume bool) (lasted tim
 	if !l.born.IsZero() {
 		lasted = max(time.Since(l.born), 1)
 	}
-	return lasted, reason(err)
+	return lasted, reason(err, lasted > 0)
 }
 
-// reason is why a session ended, in words for a log.
-func reason(err error) error {
-	if e, ok := errors.AsType[*session.Error](err); ok {
+// reason is why a session ended, in words for a log. begun: the broker had taken it.
+func reason(err error, begun bool) error {
+	if e, ok := errors.AsType[*session.Error](err); ok && begun {
 		return fmt.Errorf("the broker ended the session: %w", e)
+	} else if ok {
+		return fmt.Errorf("the broker refuses: %w", e)
 	}
 	if all, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range all.Unwrap() {
@@ -237,7 +239,7 @@ func (l *Link) failed(broker URL, err error, delay time.Duration) {
 	if l.cfg.Changed != nil {
 		l.cfg.Changed(l.state)
 	}
-	l.lines.log(l.log, slog.LevelWarn, "cannot connect", "broker", broker.String(), "err", err, "retry_in", delay.Round(time.Millisecond))
+	l.lines.log(l.log, slog.LevelWarn, broker.String()+err.Error(), "cannot connect", "broker", broker.String(), "err", err, "retry_in", delay.Round(time.Millisecond))
 }
 
 // enter changes the state. mu is held.
@@ -252,7 +254,7 @@ func (l *Link) enter(next State) {
 	if next.Err != nil {
 		args = append(args, "err", next.Err)
 	}
-	l.lines.log(l.log, slog.LevelInfo, "link", args...)
+	l.lines.log(l.log, slog.LevelInfo, string(next.Phase), "link", args...)
 }
 
 // pause waits, until a kick at most.
