@@ -9,9 +9,6 @@ import (
 	"testing"
 )
 
-// table is what this run has shown.
-var table Table
-
 var tablePath = flag.String("table", "", "put the table of what was run into this document")
 
 func TestMain(m *testing.M) {

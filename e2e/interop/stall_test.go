@@ -28,7 +28,7 @@ func TestCreditUsedUpBeforeTheCut(t *testing.T) {
 	for i := range stallTries {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
-			f, r := creditUsedUp(t, func(addr string) { Dial(t, "tcp://"+addr, Terms{Resume: true}) })
+			f, r := creditUsedUp(t, node, func(addr string) { Dial(t, "tcp://"+addr, Terms{Resume: true}) })
 			if err := waitGot(t.Context(), f, 8, 10*time.Second); err != nil {
 				t.Errorf("%v; what crossed:\n%s", err, r.Log(0))
 			}
@@ -51,7 +51,7 @@ func TestCreditUsedUpBeforeTheCutRSocketGo(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for try := range stallTries {
-		f, r := creditUsedUp(t, func(addr string) { Start(t, exec.CommandContext(t.Context(), device, addr)) })
+		f, r := creditUsedUp(t, node, func(addr string) { Start(t, exec.CommandContext(t.Context(), device, addr)) })
 		err := waitGot(t.Context(), f, 8, 6*time.Second)
 		switch {
 		case err == nil:
@@ -85,10 +85,10 @@ func lostByClient(frames []Crossed) bool {
 
 // creditUsedUp brings a device, which dials addr, to where it has got four elements off, its link was lost, and the requester
 // has asked for four more.
-func creditUsedUp(t *testing.T, device func(addr string)) (*Foreign, *Relay) {
+func creditUsedUp(t *testing.T, start starter, device func(addr string)) (*Foreign, *Relay) {
 	t.Helper()
 	addr := freePort(t)
-	f := node(t, "server", "tcp://"+addr, "resume")
+	f := start(t, "server", "tcp://"+addr, "resume")
 	r := NewRelay(t, addr)
 	r.Plan(func(link int) Cut {
 		if link == 1 {

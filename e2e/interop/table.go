@@ -18,6 +18,9 @@ type Row struct {
 	What string // was shown
 }
 
+// table is what this run has shown.
+var table Table
+
 // Table collects rows as their tests end. Its zero value is empty.
 type Table struct {
 	mu   sync.Mutex // guards the following

@@ -289,6 +289,7 @@ const commands = {
 
 async function obey(line) {
   const [name, ...args] = line.trim().split(" ");
+  while (!present) await new Promise((later) => setTimeout(later, 5)); // the other side is about to connect
   try {
     console.log("ok", (await commands[name](present, ...args.map((a) => (isNaN(a) ? a : Number(a))))) ?? "");
   } catch (e) {
