@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"image"
 	"image/jpeg"
+
+	"github.com/perchcam/perch/pkg/camera/internal/jpegenc"
 )
 
 // defaultQuality is the JPEG quality of pictures that we encode when none is asked.
@@ -20,7 +22,8 @@ const maxDecode = 1 << 25
 type bench struct {
 	full, small image.YCbCr
 	rows        []uint32
-	out         bytes.Buffer
+	encoder     jpegenc.Encoder
+	out         []byte
 }
 
 // make computes the picture of sh that r asks for, in memory of its own.
@@ -30,24 +33,18 @@ func (b *bench) make(sh *shot, r rendition) (made, error) {
 		return made{}, err
 	}
 	w, h := fit(sh.width, sh.height, r.width, r.height)
-	if w != sh.width || h != sh.height {
-		img = b.shrink(img, w, h)
-	}
 	q := r.quality
 	if q == 0 {
 		q = defaultQuality
 	}
-	b.out.Reset()
-	if err := jpeg.Encode(&b.out, img, &jpeg.Options{Quality: q}); err != nil {
-		return made{}, fmt.Errorf("cannot encode a picture of %d×%d: %w", w, h, err)
-	}
+	b.out = b.encoder.Append(b.out[:0], b.planes(img, w, h), q)
 	m := passed(sh)
-	m.format, m.width, m.height, m.data = MJPEG, w, h, bytes.Clone(b.out.Bytes())
+	m.format, m.width, m.height, m.data = MJPEG, w, h, bytes.Clone(b.out)
 	return m, nil
 }
 
-// load gives the shot as an image that image/jpeg encodes without a detour.
-// The image may alias the shot's bytes and is not written to.
+// load gives the shot as an image. It may alias the shot's bytes and is not
+// written to.
 func (b *bench) load(sh *shot) (image.Image, error) {
 	if !sh.format.isJPEG() {
 		return unpack(&b.full, sh.data, sh.format, sh.width, sh.height, sh.stride)
@@ -66,18 +63,32 @@ func (b *bench) load(sh *shot) (image.Image, error) {
 	return nil, errors.New("the camera's JPEG is neither YCbCr nor grey")
 }
 
-// shrink gives img in the smaller size w×h.
-func (b *bench) shrink(img image.Image, w, h int) image.Image {
-	sizeYCbCr(&b.small, w, h)
+// planes gives img in the size w×h, which is not larger, and in 4:2:0. Planes
+// that are right already are not copied.
+func (b *bench) planes(img image.Image, w, h int) jpegenc.Image {
+	out := jpegenc.Image{Width: w, Height: h}
+	cw, ch := (w+1)/2, (h+1)/2
 	switch src := img.(type) {
-	case *image.YCbCr:
-		shrinkYCbCr(&b.small, src, &b.rows)
 	case *image.Gray:
-		s := src.Rect
-		shrink(plane{b.small.Y, w, w, h}, plane{src.Pix, src.Stride, s.Dx(), s.Dy()}, &b.rows)
-		return &image.Gray{Pix: b.small.Y, Stride: w, Rect: b.small.Rect}
+		out.Y, out.YStride = b.fitted(&b.small.Y, plane{src.Pix, src.Stride, src.Rect.Dx(), src.Rect.Dy()}, w, h)
+	case *image.YCbCr:
+		sw, sh := src.Rect.Dx(), src.Rect.Dy()
+		scw, sch := chroma(src.SubsampleRatio, sw, sh)
+		out.Y, out.YStride = b.fitted(&b.small.Y, plane{src.Y, src.YStride, sw, sh}, w, h)
+		out.Cb, out.CStride = b.fitted(&b.small.Cb, plane{src.Cb, src.CStride, scw, sch}, cw, ch)
+		out.Cr, out.CStride = b.fitted(&b.small.Cr, plane{src.Cr, src.CStride, scw, sch}, cw, ch)
 	}
-	return &b.small
+	return out
+}
+
+// fitted gives src in the size w×h, in scratch if it has to be made smaller.
+func (b *bench) fitted(scratch *[]byte, src plane, w, h int) (pix []byte, stride int) {
+	if src.w == w && src.h == h {
+		return src.pix, src.stride
+	}
+	*scratch = sized(*scratch, w*h)
+	shrink(plane{*scratch, w, w, h}, src, &b.rows)
+	return *scratch, w
 }
 
 // sizeYCbCr makes m a 4:2:0 image of w×h, in the memory that it has if that suffices.

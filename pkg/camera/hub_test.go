@@ -394,6 +394,7 @@ func TestOverdueTellsOnlyOfALoopThatIsStuck(t *testing.T) {
 		}
 		well("off")
 		v := h.View(camera.ViewOptions{})
+		next(t, v)
 		well("streaming")
 		src.Break(camera.ErrAbsent)
 		well("absent")
@@ -405,6 +406,7 @@ func TestOverdueTellsOnlyOfALoopThatIsStuck(t *testing.T) {
 		src.release = make(chan struct{})
 		v = h.View(camera.ViewOptions{})
 		defer v.Close()
+		next(t, v)
 		time.Sleep(10 * time.Second)
 		if d := h.Overdue(); d < 9*time.Second {
 			t.Errorf("stuck for 10 s, overdue by %v", d)

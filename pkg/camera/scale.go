@@ -31,18 +31,6 @@ type plane struct {
 	w, h   int
 }
 
-// shrinkYCbCr makes dst, whatever its chroma, from src by averaging each
-// channel. A nil chroma (grey) stays so.
-func shrinkYCbCr(dst, src *image.YCbCr, rows *[]uint32) {
-	dw, dh := dst.Rect.Dx(), dst.Rect.Dy()
-	sw, sh := src.Rect.Dx(), src.Rect.Dy()
-	shrink(plane{dst.Y, dst.YStride, dw, dh}, plane{src.Y, src.YStride, sw, sh}, rows)
-	dcw, dch := chroma(dst.SubsampleRatio, dw, dh)
-	scw, sch := chroma(src.SubsampleRatio, sw, sh)
-	shrink(plane{dst.Cb, dst.CStride, dcw, dch}, plane{src.Cb, src.CStride, scw, sch}, rows)
-	shrink(plane{dst.Cr, dst.CStride, dcw, dch}, plane{src.Cr, src.CStride, scw, sch}, rows)
-}
-
 // chroma is the size of a chroma plane.
 func chroma(r image.YCbCrSubsampleRatio, w, h int) (int, int) {
 	switch r {

@@ -5,9 +5,8 @@ import (
 	"image"
 )
 
-// unpack turns a raw frame into an image for image/jpeg, which writes 4:2:0
-// whatever it is given: packed 4:2:2 therefore loses every second chroma row
-// here, where it is free. Planar frames are not copied but pointed at.
+// unpack turns a raw frame into an image in 4:2:0, as it will be encoded:
+// packed 4:2:2 loses every second chroma row here, where that is free. Planar frames are not copied but pointed at.
 // scratch holds what must be moved. The caller has checked len(data) by
 // [Format.size].
 func unpack(scratch *image.YCbCr, data []byte, f Format, w, h, stride int) (image.Image, error) {

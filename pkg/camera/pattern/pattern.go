@@ -5,15 +5,14 @@
 package pattern
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"image"
-	"image/jpeg"
 	"iter"
 	"time"
 
 	"github.com/perchcam/perch/pkg/camera"
+	"github.com/perchcam/perch/pkg/camera/internal/jpegenc"
 	"github.com/perchcam/perch/pkg/camera/internal/pace"
 )
 
@@ -59,8 +58,7 @@ func (s *Source) Frames(ctx context.Context, want camera.Want) iter.Seq2[camera.
 	return func(yield func(camera.Frame, error) bool) {
 		c := newCanvas(want)
 		for n, now := range pace.Beat(ctx, c.period) {
-			f, err := c.draw(n, now)
-			if !yield(f, err) || err != nil {
+			if !yield(c.draw(n, now), nil) {
 				return
 			}
 		}
@@ -69,11 +67,12 @@ func (s *Source) Frames(ctx context.Context, want camera.Want) iter.Seq2[camera.
 
 // canvas is one run's picture and the memory for it.
 type canvas struct {
-	img    image.YCbCr
-	jpeg   bytes.Buffer
-	packed []byte // YUYV
-	period time.Duration
-	format camera.Format
+	img     image.YCbCr
+	encoder jpegenc.Encoder
+	jpeg    []byte
+	packed  []byte // YUYV
+	period  time.Duration
+	format  camera.Format
 }
 
 func newCanvas(want camera.Want) *canvas {
@@ -105,7 +104,7 @@ func newCanvas(want camera.Want) *canvas {
 }
 
 // draw makes the frame with the number seq.
-func (c *canvas) draw(seq uint64, now time.Duration) (camera.Frame, error) {
+func (c *canvas) draw(seq uint64, now time.Duration) camera.Frame {
 	c.bars()
 	c.block(seq)
 	w, h := c.img.Rect.Dx(), c.img.Rect.Dy()
@@ -116,14 +115,14 @@ func (c *canvas) draw(seq uint64, now time.Duration) (camera.Frame, error) {
 	if c.format == camera.YUYV {
 		c.pack()
 		f.Data, f.Stride = c.packed, 2*w
-		return f, nil
+		return f
 	}
-	c.jpeg.Reset()
-	if err := jpeg.Encode(&c.jpeg, &c.img, &jpeg.Options{Quality: quality}); err != nil {
-		return camera.Frame{}, fmt.Errorf("cannot draw the test pattern: %w", err)
-	}
-	f.Data = c.jpeg.Bytes()
-	return f, nil
+	c.jpeg = c.encoder.Append(c.jpeg[:0], jpegenc.Image{
+		Width: w, Height: h,
+		Y: c.img.Y, Cb: c.img.Cb, Cr: c.img.Cr, YStride: c.img.YStride, CStride: c.img.CStride,
+	}, quality)
+	f.Data = c.jpeg
+	return f
 }
 
 // bars are the colours of a television test card, white to black, as Y, Cb, Cr.

@@ -22,11 +22,7 @@ func TestConformance(t *testing.T) {
 func TestPictureMovesAndShowsItsNumber(t *testing.T) {
 	c := newCanvas(camera.Want{})
 	draw := func(seq uint64) *image.YCbCr {
-		f, err := c.draw(seq, camera.Mono())
-		if err != nil {
-			t.Fatal(err)
-		}
-		img, err := jpeg.Decode(bytes.NewReader(f.Data))
+		img, err := jpeg.Decode(bytes.NewReader(c.draw(seq, camera.Mono()).Data))
 		if err != nil {
 			t.Fatal(err)
 		}

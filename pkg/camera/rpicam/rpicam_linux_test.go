@@ -63,13 +63,13 @@ func standIn(how string) {
 	case "killed":
 		os.Stdout.Write(picture)
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {}
+		time.Sleep(time.Hour)
 	case "hangs":
-		select {}
+		time.Sleep(time.Hour)
 	case "stays": // closes its output and does not go
 		os.Stdout.Write(picture)
 		os.Stdout.Close()
-		select {}
+		time.Sleep(time.Hour)
 	case "garbage":
 		os.Stdout.Write(make([]byte, 1<<20))
 		for i := range 50 {

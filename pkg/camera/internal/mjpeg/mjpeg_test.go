@@ -48,8 +48,8 @@ func cutTables(t testing.TB, b []byte) (short, tables []byte) {
 }
 
 func TestStandardTablesAreThoseOfGo(t *testing.T) {
-	if _, tables := cutTables(t, noise(t, 16, 16)); string(tables) != standardTables {
-		t.Errorf("got\n%x\nwant\n%x", standardTables, tables)
+	if _, tables := cutTables(t, noise(t, 16, 16)); string(tables) != StandardTables {
+		t.Errorf("got\n%x\nwant\n%x", StandardTables, tables)
 	}
 }
 

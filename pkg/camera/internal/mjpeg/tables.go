@@ -1,8 +1,8 @@
 package mjpeg
 
-// standardTables is a DHT segment with the tables K.3 to K.6 of ITU-T T.81,
+// StandardTables is a DHT segment with the tables K.3 to K.6 of ITU-T T.81,
 // which decoders of Motion JPEG assume when a picture has none.
-const standardTables = "\xff\xc4\x01\xa2" +
+const StandardTables = "\xff\xc4\x01\xa2" +
 	"\x00" + "\x00\x01\x05\x01\x01\x01\x01\x01\x01\x00\x00\x00\x00\x00\x00\x00" +
 	"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b" +
 	"\x10" + "\x00\x02\x01\x03\x03\x02\x04\x03\x05\x05\x04\x04\x00\x00\x01\x7d" +

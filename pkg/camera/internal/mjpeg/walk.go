@@ -177,7 +177,7 @@ func (l Layout) Size() int {
 	if l.tables {
 		return l.End
 	}
-	return l.End + len(standardTables)
+	return l.End + len(StandardTables)
 }
 
 // Append appends to dst the picture at the start of b, which l was found in,
@@ -187,6 +187,6 @@ func (l Layout) Append(dst, b []byte) []byte {
 		return append(dst, b[:l.End]...)
 	}
 	dst = append(dst, b[:l.scan]...)
-	dst = append(dst, standardTables...)
+	dst = append(dst, StandardTables...)
 	return append(dst, b[l.scan:l.End]...)
 }
