@@ -111,7 +111,8 @@ func serve(stderr *os.File) int {
 	if err != nil {
 		return wrong(stderr, err)
 	}
-	o := agent.Options{Config: cfg, Version: version(), Devices: sense.Devices{}, Log: agent.NewLogger(stderr, slog.Level(cfg.LogLevel))}
+	level := slog.Level(cfg.LogLevel)
+	o := agent.Options{Config: cfg, Version: version(), Devices: sense.Devices{}, Log: agent.NewLog(stderr, level), Level: min(level, slog.LevelInfo)}
 	if len(cfg.Sensors)+len(cfg.Outputs) > 0 { // before any goroutine: see host.Init
 		machine, err := host.Init()
 		if err != nil {
@@ -119,7 +120,7 @@ func serve(stderr *os.File) int {
 			return exitFailed
 		}
 		o.Lines = machine
-		o.Log.Debug("GPIO", "notes", machine.Notes())
+		slog.New(o.Log).Debug("GPIO", "notes", machine.Notes())
 	}
 	a, err := agent.New(o)
 	if err != nil {

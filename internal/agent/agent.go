@@ -41,7 +41,8 @@ type Options struct {
 	Search  Search       // of cameras; by default as the system tells
 	Lines   gpio.Opener  // of inputs and outputs; needed where there are any
 	Devices gpio.Devices // of measured sensors, likewise
-	Log     *slog.Logger // nil discards
+	Log     slog.Handler // nil discards
+	Level   slog.Leveler // of what is kept for agent.logs; nil is info
 }
 
 // Agent is one device.
@@ -55,6 +56,7 @@ type Agent struct {
 	started time.Time
 	notify  notifier
 	files   files
+	book    *logbook
 
 	cameras *cameras
 	board   *gpio.Board // nil where there are neither sensors nor outputs
@@ -69,14 +71,18 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
+		o.Log = slog.DiscardHandler
 	}
+	if o.Level == nil {
+		o.Level = slog.LevelInfo
+	}
+	book := newLogbook(o.Level)
 	hostname, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the host name: %w", err)
 	}
 	a := &Agent{
-		cfg: o.Config, log: o.Log, version: o.Version, boot: rand.Text(), started: time.Now(),
+		cfg: o.Config, log: slog.New(slog.NewMultiHandler(o.Log, book)), book: book, version: o.Version, boot: rand.Text(), started: time.Now(),
 		machine: readMachine(os.DirFS("/"), hostname),
 		device:  o.Config.Device,
 		notify:  newNotifier(os.Getenv),
@@ -105,7 +111,7 @@ func New(o Options) (*Agent, error) {
 		}
 	}
 	a.service, err = service.New(service.Config{
-		Cameras: a.cameras.hubs, Board: a.board, Info: a.info, Boot: a.boot, Synced: gpio.ClockSynced, Keep: int(a.cfg.Retain),
+		Cameras: a.cameras.hubs, Board: a.board, Inside: a, Info: a.info, Boot: a.boot, Synced: gpio.ClockSynced, Keep: int(a.cfg.Retain),
 	})
 	if err != nil {
 		return nil, err

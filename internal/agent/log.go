@@ -9,13 +9,13 @@ import (
 	"syscall"
 )
 
-// NewLogger writes slog's text to f. Where f is the journal, which has a time of its own, lines carry their priority instead
+// NewLog writes slog's text to f. Where f is the journal, which has a time of its own, lines carry their priority instead
 // (sd-daemon(3)).
-func NewLogger(f *os.File, level slog.Leveler) *slog.Logger {
+func NewLog(f *os.File, level slog.Leveler) slog.Handler {
 	if !isJournal(f, os.Getenv("JOURNAL_STREAM")) {
-		return slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: level}))
+		return slog.NewTextHandler(f, &slog.HandlerOptions{Level: level})
 	}
-	return slog.New(newJournal(f, level))
+	return newJournal(f, level)
 }
 
 // isJournal compares f with what systemd says it connected: a child inherits the variable, but perhaps not the file

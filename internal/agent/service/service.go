@@ -12,6 +12,9 @@
 //	sensors.go    sensors.read        how the sensors are
 //	              sensors.watch       that, and then what changes
 //	set.go        gpio.set            an output, on or off
+//	inside.go     agent.health        how the agent's loops do
+//	              agent.metrics       its counters
+//	              agent.logs          its last lines, and those to come
 //
 // What it promises: a picture is chosen only when it may leave, so nothing old is sent; a request that makes no sense is answered
 // with INVALID and a sentence, one that came to a camera in trouble with REJECTED, which says that trying again is safe.
@@ -38,10 +41,11 @@ import (
 type Config struct {
 	Cameras func() []*camera.Hub // those there are now; the first is what a request without a name means
 	Board   *gpio.Board          // nil where there are neither sensors nor outputs
-	Info    func() api.Info      // all but the clocks
-	Boot    string               // of this run: sequence numbers begin anew with it
-	Synced  func() bool          // whether the wall clock follows a time source
-	Keep    int                  // bytes that one keep=all stream may queue
+	Inside  Inside
+	Info    func() api.Info // all but the clocks
+	Boot    string          // of this run: sequence numbers begin anew with it
+	Synced  func() bool     // whether the wall clock follows a time source
+	Keep    int             // bytes that one keep=all stream may queue
 }
 
 // Service answers requests.
@@ -60,8 +64,8 @@ var _ peer.Handler = (*Service)(nil)
 
 // New returns a Service. It starts nothing.
 func New(cfg Config) (*Service, error) {
-	if cfg.Cameras == nil || cfg.Info == nil || cfg.Synced == nil || cfg.Boot == "" || cfg.Keep <= 0 {
-		return nil, errors.New("service: Cameras, Info, Synced, Boot and Keep are needed")
+	if cfg.Cameras == nil || cfg.Inside == nil || cfg.Info == nil || cfg.Synced == nil || cfg.Boot == "" || cfg.Keep <= 0 {
+		return nil, errors.New("service: Cameras, Inside, Info, Synced, Boot and Keep are needed")
 	}
 	s := &Service{cfg: cfg}
 	s.responses = map[string]response{
@@ -69,9 +73,12 @@ func New(cfg Config) (*Service, error) {
 		api.RouteCameras:  s.list,
 		api.RouteInfo:     s.info,
 		api.RouteClock:    s.clock,
+		api.RouteHealth:   s.health,
+		api.RouteMetrics:  s.metrics,
 	}
 	s.streams = map[string]stream{
 		api.RouteStream: s.stream,
+		api.RouteLogs:   s.logs,
 	}
 	if b := cfg.Board; b != nil && len(b.Sensors()) > 0 {
 		s.responses[api.RouteRead], s.streams[api.RouteWatch] = s.read, s.watch

@@ -47,6 +47,7 @@ func newDevice(t *testing.T, change func(*service.Config)) *device {
 	slices.SortFunc(d.hubs, func(a, b *camera.Hub) int { return -strings.Compare(a.Name(), b.Name()) })
 	cfg := service.Config{
 		Cameras: func() []*camera.Hub { return d.hubs },
+		Inside:  silent{},
 		Info:    func() api.Info { return api.Info{Device: "nest", Version: "1.2.3"} },
 		Boot:    "boot-1", Synced: func() bool { return true }, Keep: 1 << 20,
 	}
@@ -75,6 +76,13 @@ func newDevice(t *testing.T, change func(*service.Config)) *device {
 	d.Requester, d.net = laptop.Requester(atBroker), n
 	return d
 }
+
+// silent is an agent that has nothing to say of itself; what one says is tested where it is.
+type silent struct{}
+
+func (silent) Health() api.Health                                   { return api.Health{} }
+func (silent) Metrics() []byte                                      { return nil }
+func (silent) Logs(uint64) ([]api.LogLine, uint64, <-chan struct{}) { return nil, 0, nil }
 
 func request(t *testing.T, route, options string) peer.Payload {
 	t.Helper()
@@ -112,7 +120,7 @@ func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDevice(t, nil)
 		for _, c := range []struct{ route, options, words string }{
-			{"camera.snapshots", "", `"camera.snapshots" is not known here; these are: agent.clock, agent.info, camera.list, camera.snapshot, camera.stream`},
+			{"camera.snapshots", "", `"camera.snapshots" is not known here; these are: agent.clock, agent.health, agent.info, agent.logs, agent.metrics, camera.list, camera.snapshot, camera.stream`},
 			{api.RouteStream, "", "is answered by a stream and was asked for as a response"},
 			{api.RouteSnapshot, `{"camera":"side"}`, `camera "side" is not known here; these are: front, back`},
 			{api.RouteSnapshot, `{"quality":101}`, `"quality" is 101: it must be 0 to 100`},
