@@ -46,13 +46,15 @@ func NewClient(cfg ClientConfig, recv Receiver) (*Client, error) {
 	cfg.DialTimeout = orElse(cfg.DialTimeout, 10*time.Second)
 	c := &Client{Conn: newConn(true, &s, cfg.Options), cfg: cfg}
 	c.recv = recv
+	c.over, c.onEnd = context.WithCancel(context.Background())
 	return c, nil
 }
 
 // Client is the end of a session that dials.
 type Client struct {
 	*Conn
-	cfg ClientConfig
+	cfg  ClientConfig
+	over context.Context // ends with the session
 }
 
 const (
@@ -65,10 +67,13 @@ const (
 // Run dials, says SETUP, and resumes the session on new links until it is over. It returns why, after its
 // last goroutine; an *Error is what the other end said. The end of ctx is goodbye, and no error.
 func (c *Client) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { c.Close(core.ErrorCodeConnectionClose, "goodbye") })
-	defer stop()
+	goodbye := func() { c.Close(core.ErrorCodeConnectionClose, "goodbye") }
+	defer context.AfterFunc(ctx, goodbye)()
 	defer c.work.Wait()
-	err := c.run(ctx)
+	err := c.run()
+	if ctx.Err() != nil { // then err is what Dial made of it
+		goodbye()
+	}
 	if err != nil {
 		c.end(err, nil)
 	}
@@ -79,8 +84,8 @@ func (c *Client) Run(ctx context.Context) error {
 	return nil
 }
 
-func (c *Client) run(ctx context.Context) error {
-	l, err := c.begin(ctx)
+func (c *Client) run() error {
+	l, err := c.begin()
 	if err != nil {
 		return err
 	}
@@ -105,7 +110,7 @@ func (c *Client) run(ctx context.Context) error {
 				return nil
 			}
 			fails++
-			if l, err = c.resume(ctx, fails); err == nil {
+			if l, err = c.resume(fails); err == nil {
 				break
 			}
 			if c.Err() != nil {
@@ -120,8 +125,8 @@ func (c *Client) run(ctx context.Context) error {
 }
 
 // begin makes the first link and says SETUP.
-func (c *Client) begin(ctx context.Context) (*link, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
+func (c *Client) begin() (*link, error) {
+	ctx, cancel := context.WithTimeout(c.over, c.cfg.DialTimeout)
 	defer cancel()
 	nc, err := c.cfg.Dial(ctx)
 	if err != nil {
@@ -137,17 +142,16 @@ func (c *Client) begin(ctx context.Context) (*link, error) {
 }
 
 // resume makes a new link and says RESUME. An *Error is the other end's answer.
-func (c *Client) resume(ctx context.Context, try int) (*link, error) {
+func (c *Client) resume(try int) (*link, error) {
 	patience := min(tryTimeout<<min(try-1, 4), c.cfg.DialTimeout)
-	dialing, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(c.over, patience)
 	defer cancel()
-	nc, err := c.cfg.Dial(dialing)
+	nc, err := c.cfg.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 	l := newLink(nc, c.notSent, c.maxFrame)
-	stop := context.AfterFunc(ctx, l.close)
-	defer stop()
+	defer context.AfterFunc(c.over, l.close)()
 	if err := c.shake(l, patience); err != nil {
 		l.close()
 		return nil, err

@@ -28,7 +28,8 @@ type Receiver interface {
 	Settle()
 	// Linked says that the session has a link, or has lost it. resumed: it goes on where another ended.
 	Linked(up, resumed bool)
-	// Ended is the last call; the streams' owners have heard of it before.
+	// Ended comes once, when the streams' owners have heard of it. What the goroutine that reads was handing over just
+	// then may come after it.
 	Ended(err error)
 }
 
@@ -63,6 +64,7 @@ type Conn struct {
 	queued  int           // bytes in all streams' queues
 	waiting []*Stream     // Await said no
 	link    *link         // nil: none
+	reading chan struct{} // closed when the reader of the newest link has ended, however long ago the link was lost
 	open    bool          // frames of streams may leave on link: SETUP or RESUME_OK is behind us
 	up      bool          // the other end has answered on link
 	ackedAt uint64        // the received position that the other end was last told
@@ -74,8 +76,9 @@ type Conn struct {
 
 	attaching sync.Mutex  // one RESUME after the other, at a server
 	expiry    *time.Timer // ends a session without a link, at a server; guarded by mu
+	lostOn    int64       // when the last link was lost, in ns since born; guarded by mu
 	total     *total      // what all sessions of a server keep; nil at a client
-	onEnd     func()      // the server forgets the session
+	onEnd     func()      // the server forgets the session; a client stops dialing
 }
 
 // Stats counts what a session did. Bytes are of frames, without their lengths.
@@ -170,6 +173,18 @@ func (c *Conn) Close(code core.ErrorCode, text string) {
 	c.end(errGoodbye, &Error{code, text})
 }
 
+// sit puts recv on c, which may have been ended meanwhile.
+func (c *Conn) sit(recv Receiver) error {
+	c.mu.Lock()
+	c.recv = recv
+	err := c.err
+	c.mu.Unlock()
+	if err != nil {
+		recv.Ended(err)
+	}
+	return err
+}
+
 // attach makes l the session's link. hello goes before all else. up: the other end has answered.
 func (c *Conn) attach(l *link, up bool, hello ...Frame) error {
 	c.mu.Lock()
@@ -177,7 +192,7 @@ func (c *Conn) attach(l *link, up bool, hello ...Frame) error {
 	if c.err != nil {
 		return c.err
 	}
-	c.link, c.open, c.up, c.probing = l, true, up, false
+	c.link, c.reading, c.open, c.up, c.probing = l, l.gone, true, up, false
 	c.remote = l.nc.RemoteAddr()
 	c.ackedAt = c.led.received
 	c.stats.Links++
@@ -201,7 +216,7 @@ func (c *Conn) lose(l *link, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.link == l {
-		c.link, c.open, c.up = nil, false, false
+		c.link, c.open, c.up, c.lostOn = nil, false, false, c.now()
 		c.life.stop()
 		c.log.Debug("link lost", "remote", c.remote, "err", err)
 	}
@@ -451,7 +466,7 @@ func (c *Conn) end(why error, tell *Error) {
 	if l != nil && tell != nil {
 		c.control.push(errorFrame(0, tell, c.mtu))
 	}
-	err := c.err
+	err, recv := c.err, c.recv
 	c.mu.Unlock()
 
 	switch {
@@ -465,7 +480,9 @@ func (c *Conn) end(why error, tell *Error) {
 	for _, s := range streams {
 		s.owner.Ended(err)
 	}
-	c.recv.Ended(err)
+	if recv != nil { // else Accept is still looking at it; see sit
+		recv.Ended(err)
+	}
 	if c.onEnd != nil {
 		c.onEnd()
 	}

@@ -33,3 +33,37 @@ func CountEarly(c *Conn) {
 	defer c.mu.Unlock()
 	c.led.received += 20
 }
+
+// UseStreamIDs makes next the next stream id that c gives.
+func UseStreamIDs(c *Client, next uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nextID = next
+}
+
+// Waiting is how many streams c remembers to have asked for a moment to send.
+func Waiting(c *Client) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.waiting)
+}
+
+// Control is what waits in c's queue of control frames.
+func Control(c *Conn) (bytes, frames int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.control.len() {
+		bytes += c.control.at(i).Size()
+	}
+	return bytes, c.control.len()
+}
+
+// HeldByReader is how many bytes the reader of c's link holds. It must be waiting for the link.
+func HeldByReader(c *Conn) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.link == nil || c.link.in.blk == nil {
+		return 0
+	}
+	return len(c.link.in.blk.b)
+}

@@ -45,7 +45,19 @@ func Tune(nc net.Conn, notSent int) {
 	}
 }
 
-func (l *link) close() { l.nc.Close() }
+// close closes what is below first: TLS has a last word of its own, with which it waits five seconds for a link that
+// takes nothing. Where it matters finish has said it.
+func (l *link) close() {
+	for nc := l.nc; nc != nil; {
+		above, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			_ = nc.Close()
+			break
+		}
+		nc = above.NetConn()
+	}
+	_ = l.nc.Close()
+}
 
 // lingering is how long the other end has to take our last words and close the link. Closing first would lose
 // them whenever it is writing: its next segment is answered with RST, which empties its receive buffer.

@@ -250,16 +250,17 @@ func (c *Conn) written(l *link, w *batch, err error) bool {
 	}
 	w.reset()
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.link == l && c.gather(w) {
-		return true
-	}
-	l.writing = false
-	if c.err != nil { // goodbye is said
+	more := c.link == l && c.gather(w)
+	l.writing = more
+	said := !more && c.err != nil
+	c.mu.Unlock()
+	if said { // goodbye; TLS may have to wait for a link that is full
 		l.finish()
 	}
-	batches.Put(w)
-	return false
+	if !more {
+		batches.Put(w)
+	}
+	return more
 }
 
 // awake takes the streams whose Await has come true. mu is held.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -171,20 +172,28 @@ func (s *Server) begin(l *link, f Frame) error {
 	if setup.Resume && s.cfg.NoResume {
 		return refused(Errorf(core.ErrorCodeUnsupportedSetup, "resume not supported")) // the words of rsocket-java
 	}
+	token := sha256.Sum256(setup.token)
+	setup.token = nil
 	c := newConn(false, setup, s.cfg.Options)
 	c.total = &s.total
 	c.remote = l.nc.RemoteAddr()
-	if c.recv, err = s.cfg.Accept(c); err != nil {
+	c.onEnd = func() { s.forget(c, token) }
+	recv, err := s.cfg.Accept(c)
+	if err != nil {
 		return refused(err)
 	}
-	token := sha256.Sum256(setup.token)
-	c.onEnd = func() { s.forget(c, token) }
+	if err := c.sit(recv); err != nil {
+		return refused(protocolError("%v", err))
+	}
+	c.attaching.Lock() // a RESUME may come as soon as the token is known
 	if err := s.enter(c, token); err != nil {
+		c.attaching.Unlock()
 		c.end(err, nil)
 		return refused(err)
 	}
-	if err := c.attach(l, true); err != nil {
-		close(l.gone)
+	err = c.attach(l, true)
+	c.attaching.Unlock()
+	if err != nil {
 		return say(l, protocolError("%v", err))
 	}
 	return s.after(c, c.read(l, false))
@@ -195,6 +204,9 @@ func (s *Server) enter(c *Conn, token [sha256.Size]byte) error {
 	defer s.mu.Unlock()
 	if s.closed {
 		return Errorf(core.ErrorCodeConnectionError, "the server is closing")
+	}
+	if err := c.Err(); err != nil { // from here on its end finds it in the tables
+		return protocolError("%v", err)
 	}
 	if c.setup.Resume {
 		if s.byToken[token] != nil {
@@ -223,8 +235,12 @@ func (s *Server) after(c *Conn, err error) error {
 		return err
 	}
 	c.mu.Lock()
-	if c.link == nil && c.err == nil {
+	switch {
+	case c.link != nil || c.err != nil:
+	case c.expiry == nil:
 		c.expiry = time.AfterFunc(s.cfg.SessionTime, func() { s.expire(c) })
+	default:
+		c.expiry.Reset(s.cfg.SessionTime)
 	}
 	c.mu.Unlock()
 	return err
@@ -232,9 +248,10 @@ func (s *Server) after(c *Conn, err error) error {
 
 func (s *Server) expire(c *Conn) {
 	c.mu.Lock()
-	linked := c.link != nil || c.err != nil
+	// A timer that was stopped too late finds a link, or the loss of another.
+	over := c.link == nil && c.err == nil && time.Duration(c.now()-c.lostOn) >= s.cfg.SessionTime
 	c.mu.Unlock()
-	if !linked {
+	if over {
 		s.count(func(n *ServerStats) { n.Expired++ })
 		c.end(errExpired, nil)
 	}
@@ -270,13 +287,12 @@ func (s *Server) resume(l *link, f Frame) error {
 		c.attaching.Unlock()
 		return refused(err)
 	}
-	s.count(func(n *ServerStats) { n.Resumes++ })
-	if err := c.attach(l, true, hello); err != nil {
-		c.attaching.Unlock()
-		close(l.gone)
-		return refused(err)
-	}
+	err = c.attach(l, true, hello)
 	c.attaching.Unlock()
+	if err != nil {
+		return refused(noMore(err))
+	}
+	s.count(func(n *ServerStats) { n.Resumes++ })
 	return s.after(c, c.read(l, true))
 }
 
@@ -285,30 +301,33 @@ func (c *Conn) goOn(r resume) (Frame, error) {
 	c.mu.Lock()
 	err := c.err
 	if err == nil && r.first > c.led.received {
-		err = Errorf(core.ErrorCodeRejectedResume, "frames are missing: the client kept those from %d on, received were those before %d", r.first, c.led.received)
+		err = fmt.Errorf("frames are missing: the client kept those from %d on, received were those before %d", r.first, c.led.received)
 	}
 	if err == nil {
 		err = c.led.mayRewind(r.received)
 	}
-	old := c.link
+	old, reading := c.link, c.reading
 	c.mu.Unlock()
 	if err != nil {
-		return Frame{}, err
+		return Frame{}, noMore(err)
 	}
 	if old != nil { // half-open: the client knows better
 		c.lose(old, errSuperseded)
-		<-old.gone // what it was handing over has been handed over and counted
 	}
+	<-reading // what it was handing over has been handed over and counted
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil {
-		return Frame{}, c.err
+	if err = c.err; err == nil {
+		err = c.trim(func() error { return c.led.rewind(r.received) })
 	}
-	if err := c.trim(func() error { return c.led.rewind(r.received) }); err != nil {
-		return Frame{}, err
+	if err != nil {
+		return Frame{}, noMore(err)
 	}
 	return resumeOKFrame(c.led.received), nil
 }
+
+// noMore makes err the answer to a RESUME that is in vain: with another code, clients would try again.
+func noMore(err error) *Error { return Errorf(core.ErrorCodeRejectedResume, "%v", err) }
 
 // Close ends all sessions, telling them code and text, and refuses new ones. It returns when their last words have
 // been written or ctx is over.
@@ -326,6 +345,7 @@ func (s *Server) Close(ctx context.Context, code core.ErrorCode, text string) {
 	said := make(chan struct{})
 	go func() {
 		for _, c := range all {
+			<-c.done // another may be at its end already
 			c.work.Wait()
 		}
 		close(said)
