@@ -84,29 +84,37 @@ func TestInside(t *testing.T) {
 		t.Errorf("advert %+v", ad)
 	}
 
-	v, err := r.RequestResponse(t.Context(), ask(api.RouteHealth, ""))
-	if err != nil {
-		t.Fatal(err)
+	// Lines are opened by their own goroutines, so the first answers may be of a board that is about to work.
+	const want = "link true online; camera test true idle; sensor air true ; sensor door false busy; output ir true "
+	var h api.Health
+	for until, got := time.Now().Add(20*time.Second), ""; got != want; {
+		v, err := r.RequestResponse(t.Context(), ask(api.RouteHealth, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h, err = api.Decode[api.Health](v.Data); err != nil {
+			t.Fatal(err)
+		}
+		var list []string
+		for _, l := range h.Loops {
+			list = append(list, fmt.Sprintf("%s %v %s", l.Name, l.OK, l.State))
+		}
+		if got = strings.Join(list, "; "); time.Now().After(until) {
+			t.Fatalf("health: %s", got)
+		}
 	}
-	h, err := api.Decode[api.Health](v.Data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, l := range h.Loops {
-		got = append(got, fmt.Sprintf("%s %v %s", l.Name, l.OK, l.State))
-	}
-	if s := strings.Join(got, "; "); h.OK || s != "link true online; camera test true idle; sensor air true ; sensor door false busy; output ir true " {
-		t.Errorf("health: %v, %s", h.OK, s)
+	if h.OK {
+		t.Error("all is well, though the door cannot be read")
 	}
 
-	if v, err = r.RequestResponse(t.Context(), ask(api.RouteMetrics, "")); err != nil {
+	v, err := r.RequestResponse(t.Context(), ask(api.RouteMetrics, ""))
+	if err != nil {
 		t.Fatal(err)
 	}
 	text := string(v.Data)
 	for _, want := range []string{
 		"# TYPE perch_link_online gauge\nperch_link_online 1\n", `perch_camera_state{camera="test",state="idle"} 1`, `version="1\"2"`,
-		"perch_gpio_edges_total 0\n", "perch_session_streams 1\n",
+		"perch_gpio_edges_total 0\n", "perch_session_links 1\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the metrics lack %q", want)
