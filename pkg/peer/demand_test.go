@@ -151,9 +151,10 @@ func TestCreditSaturates(t *testing.T) {
 			Stream: func(context.Context, Payload) seq { return count(1000, data("x")) },
 		}}, session.Options{})
 		o := request(p.toServer.Session(), session.Message{Type: core.FrameTypeRequestStream}, 1<<31-1)
-		for range 3 {
-			o.s.Request(1<<31 - 1)
+		for _, n := range []uint32{1<<31 - 1, 2, 1<<31 - 1} { // 2³² after the second, were it not for the limit
+			o.s.Request(n)
 			o.s.Session().Flush()
+			synctest.Wait()
 		}
 		synctest.Wait()
 		if o.got() != repeat("N1", 1000)+" C" {

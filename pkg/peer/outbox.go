@@ -26,7 +26,7 @@ type outbox struct {
 
 	keep    int       // bytes that may queue (Keep); 0: none
 	kept    int       // bytes that are counted as held
-	backlog []Payload // kept, and not yet given to the session
+	backlog []Payload // kept, and not yet asked for: with it there is no credit
 	counts  bool      // sizes is in use
 	sizes   []int     // what each message that waits counts as held
 
@@ -107,7 +107,7 @@ func (st *stream) ready() bool {
 	if out.keep > 0 { // what does not wait for itself must not wait for others: nobody would wake it
 		return out.kept == 0 || out.kept < out.keep && st.p.held.Load() < int64(st.p.cfg.MaxHeld)
 	}
-	return out.credit > 0 && out.waiting == 0 && len(out.backlog) == 0 && st.s.Await()
+	return out.credit > 0 && out.waiting == 0 && st.s.Await()
 }
 
 // await waits until ok, which is called with mu held, or until nothing may be said any more. It returns
@@ -138,8 +138,7 @@ func (st *stream) element(ctx context.Context, v Payload) error {
 	small := v.size() <= smallSize
 	out := &st.out
 	err := st.await(ctx, func() bool {
-		return st.ready() || small && out.keep == 0 && len(out.backlog) == 0 &&
-			out.credit > 0 && 0 < out.waiting && out.waiting < smallCount
+		return st.ready() || small && out.keep == 0 && out.credit > 0 && 0 < out.waiting && out.waiting < smallCount
 	})
 	switch {
 	case err != nil:

@@ -153,6 +153,7 @@ func (r Requester) open(ctx context.Context, kind core.FrameType, req Payload, a
 		Metadata: req.Metadata, HasMetadata: req.Metadata != nil, Data: req.Data, Mark: true,
 	})
 	if err := r.c.Err(); err != nil { // it may have ended before Send: then nobody tells us
+		st.close()
 		return nil, err
 	}
 	r.c.Flush()
