@@ -113,6 +113,8 @@ type flow struct {
 	hit     func()
 }
 
+const segment = 1460 // bytes that arrive together where the rate is limited
+
 type part struct {
 	b  []byte
 	at time.Time // of its arrival
@@ -204,10 +206,15 @@ func (f *flow) Write(b []byte, d *deadline) (n int, err error) {
 			if f.free.Before(now) {
 				f.free = now
 			}
-			if f.path.Rate > 0 {
-				f.free = f.free.Add(time.Duration(some) * time.Second / time.Duration(f.path.Rate))
+			for rest := append([]byte(nil), b[:some]...); len(rest) > 0; {
+				seg := rest
+				if f.path.Rate > 0 {
+					seg = rest[:min(segment, len(rest))]
+					f.free = f.free.Add(time.Duration(len(seg)) * time.Second / time.Duration(f.path.Rate))
+				}
+				f.parts = append(f.parts, part{seg, f.free.Add(f.path.Latency)})
+				rest = rest[len(seg):]
 			}
-			f.parts = append(f.parts, part{append([]byte(nil), b[:some]...), f.free.Add(f.path.Latency)})
 		}
 		b = b[some:]
 		var hit func()

@@ -67,6 +67,8 @@ type Conn struct {
 	reading chan struct{} // closed when the reader of the newest link has ended, however long ago the link was lost
 	open    bool          // frames of streams may leave on link: SETUP or RESUME_OK is behind us
 	up      bool          // the other end has answered on link
+	ask     bool          // a KEEPALIVE that the other end must answer is due
+	tell    bool          // a KEEPALIVE that says our position is due
 	ackedAt uint64        // the received position that the other end was last told
 	ackedOn int64         // when it was told unasked, in ns since born
 	probing bool          // a KEEPALIVE that asks for the other end's position is under way
@@ -193,6 +195,7 @@ func (c *Conn) attach(l *link, up bool, hello ...Frame) error {
 		return c.err
 	}
 	c.link, c.reading, c.open, c.up, c.probing = l, l.gone, true, up, false
+	c.ask, c.tell = false, false
 	c.remote = l.nc.RemoteAddr()
 	c.ackedAt = c.led.received
 	c.stats.Links++
@@ -421,12 +424,11 @@ func (c *Conn) acknowledge() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	due := c.led.received - c.ackedAt
-	if !c.led.retain || !c.open || due < ackAfter {
+	if !c.led.retain || !c.open || c.err != nil || due < ackAfter {
 		return
 	}
 	if now := c.now(); due >= ackEvery || now-c.ackedOn >= int64(ackPause) {
-		c.ackedAt, c.ackedOn = c.led.received, now
-		c.control.push(keepaliveFrame(c.led.received, false, nil))
+		c.ackedOn, c.tell = now, true
 	}
 }
 
@@ -438,6 +440,7 @@ func (c *Conn) end(why error, tell *Error) {
 		return
 	}
 	c.err = fmt.Errorf("%w: %w", ErrClosed, why)
+	c.ask, c.tell = false, false
 	c.life.stop()
 	streams := make([]*Stream, 0, len(c.streams))
 	for _, s := range c.streams {

@@ -85,12 +85,15 @@ func (c *Conn) emit(w *batch, s *Stream, f Frame, marked bool) {
 func (c *Conn) gather(w *batch) bool {
 	if c.led.retain && !c.probing && c.led.bytes >= c.retainMax/2 {
 		// Acknowledgements travel in KEEPALIVE only: at its own pace the other end may be too late for our bound.
-		c.probing = true
+		c.probing, c.ask = true, true
 		c.stats.Probes++
-		c.control.push(keepaliveFrame(c.led.received, true, nil))
 	}
 	for f, ok := c.control.pop(); ok; f, ok = c.control.pop() {
 		w.add(f)
+	}
+	if c.ask || c.tell { // made as it leaves: there is never more than one, and it says what is true now
+		w.add(keepaliveFrame(c.led.received, c.ask, nil))
+		c.ask, c.tell, c.ackedAt = false, false, c.led.received
 	}
 	if c.err != nil || !c.open {
 		return len(w.frames) > 0
