@@ -56,6 +56,7 @@ type Agent struct {
 	started time.Time
 	notify  notifier
 	files   files
+	clock   *link.Clock
 	book    *logbook
 
 	cameras *cameras
@@ -86,6 +87,7 @@ func New(o Options) (*Agent, error) {
 		machine: readMachine(os.DirFS("/"), hostname),
 		device:  o.Config.Device,
 		notify:  newNotifier(os.Getenv),
+		clock:   newClock(os.DirFS("/")),
 		files:   files{os.Getenv("CREDENTIALS_DIRECTORY")},
 	}
 	if a.device == "" {
@@ -120,7 +122,7 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a.link, err = link.New(link.Config{
-		Brokers: a.cfg.Broker, Dial: (&link.Dialer{TLS: trust}).Dial, Setup: a.setup, Receiver: receiver{a.peer, a}, Events: link.KernelEvents,
+		Brokers: a.cfg.Broker, Dial: (&link.Dialer{TLS: trust, Clock: a.clock}).Dial, Setup: a.setup, Receiver: receiver{a.peer, a}, Events: a.events,
 		Changed: a.linkChanged,
 		Resume:  a.cfg.Resume, SessionTime: time.Duration(a.cfg.SessionTime), Options: session.Options{Retain: int(a.cfg.Retain)},
 		Log: a.log,

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
+	"time"
 
 	"github.com/perchcam/perch/pkg/wire"
 )
@@ -120,5 +122,19 @@ func TestTrust(t *testing.T) {
 		if _, err := (files{}).trust(c.Config); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%v, want %q", err, c.says)
 		}
+	}
+}
+
+func TestClockFloor(t *testing.T) {
+	later := time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+	c := newClock(fstest.MapFS{clockFile: {ModTime: later}})
+	if got := c.Floor(); !got.Equal(later) {
+		t.Errorf("with a clock file the floor is %v", got)
+	}
+	if got := newClock(fstest.MapFS{clockFile: {ModTime: time.Unix(-1, 0)}}).Floor(); !got.Equal(buildTime()) {
+		t.Errorf("with an old clock file the floor is %v, not the build's %v", got, buildTime())
+	}
+	if got := newClock(fstest.MapFS{}).Floor(); !got.Equal(buildTime()) {
+		t.Errorf("without a clock file the floor is %v, not the build's %v", got, buildTime())
 	}
 }

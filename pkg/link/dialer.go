@@ -11,6 +11,7 @@ import (
 // Dialer makes links. The zero value trusts the system's certificates. It may be used by any number of goroutines.
 type Dialer struct {
 	TLS      *tls.Config // for tls:// and wss://; not changed. nil is the system's roots and TLS 1.2 at least
+	Clock    *Clock      // judges certificates by its time; nil is the system's
 	MaxFrame int         // bytes of one WebSocket message that is received, at most; 16777215, what a frame can be
 }
 
@@ -53,7 +54,13 @@ func (d *Dialer) tls(ctx context.Context, u URL) (net.Conn, error) {
 	tc := tls.Client(nc, d.tlsConfig(u))
 	if err := tc.HandshakeContext(ctx); err != nil {
 		_ = nc.Close()
+		if d.Clock != nil {
+			err = d.Clock.explain(err)
+		}
 		return nil, fmt.Errorf("the TLS handshake failed: %w", err)
+	}
+	if d.Clock != nil {
+		d.Clock.accepted(tc)
 	}
 	return tc, nil
 }
@@ -62,6 +69,9 @@ func (d *Dialer) tlsConfig(u URL) *tls.Config {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if d.TLS != nil {
 		cfg = d.TLS.Clone()
+	}
+	if d.Clock != nil {
+		cfg.Time = d.Clock.Time
 	}
 	if cfg.ServerName == "" {
 		cfg.ServerName = u.Host
