@@ -23,7 +23,8 @@ const long = `perch looks through the cameras of devices that are connected to a
   perch stream hen-house -n 100 -o hens/    a hundred, each in its file
   perch info hen-house                      what the device says of itself
 
-The broker is named by --broker or the environment variable PERCH_BROKER, such as tcp://127.0.0.1:7878.
+The broker is named by --broker or the environment variable PERCH_BROKER, such as tcp://127.0.0.1:7878, or was saved by
+perch login. Without any, --direct :7878 takes a device's connection itself.
 Data goes to standard output, everything else to standard error.
 
 Exit codes:

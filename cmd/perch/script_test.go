@@ -36,6 +36,7 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"perch": main
 //	port NAME             sets a variable to a free port
 //	away NAME             it loses its link
 //	gone                  the broker stops
+//	restart               another one takes its place, which knows nothing
 //	exits CODE perch …    as exec, with this exit code
 //	asked NAME ROUTE      waits until the device is asked
 //	canceled NAME ROUTE   waits until the device hears that nobody wants its answer any more
@@ -59,6 +60,7 @@ func TestScripts(t *testing.T) {
 			"port":     port,
 			"away":     command(func(s *stage, args []string) error { s.devices[args[0]].Network().Down(true); return nil }),
 			"gone":     command(func(s *stage, _ []string) error { s.Stop(); return nil }),
+			"restart":  command(func(s *stage, _ []string) error { s.Restart(); return nil }),
 			"asked":    command((*stage).asked),
 			"canceled": command((*stage).waitCanceled),
 			"files":    files,

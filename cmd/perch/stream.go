@@ -23,6 +23,7 @@ func (a *app) stream() *cobra.Command {
 		span   time.Duration
 		keep   string
 		format string
+		share  bool
 		asJSON bool
 	)
 	cmd := &cobra.Command{
@@ -58,7 +59,7 @@ With --json the summary is one object on standard output.`,
 			s := &tally{device: args[0]}
 			err = a.watch(cmd.Context(), s, span, client.StreamOptions{
 				Camera: want.camera, FPS: fps, Width: want.size.w, Height: want.size.h, Quality: want.quality, Format: format,
-				KeepAll: keep == api.KeepAll, Count: count, Wait: want.wait,
+				KeepAll: keep == api.KeepAll, Share: share, Count: count, Wait: want.wait,
 			}, put)
 			if s.Frames > 0 || err == nil {
 				a.say("%s", s)
@@ -76,6 +77,7 @@ With --json the summary is one object on standard output.`,
 	f.Float64Var(&fps, "fps", 0, "pictures per second, at most (default the camera's own)")
 	f.StringVar(&keep, "keep", api.KeepNewest, "`newest` skips what there is no time for, all keeps as much as the device can hold")
 	f.StringVar(&format, "format", "", "`FORMAT` of the pictures, jpeg or h264 (default jpeg)")
+	f.BoolVar(&share, "share", false, "one stream from the device for everybody who asks for the same, which spares its uplink")
 	f.BoolVarP(&force, "force", "f", false, "overwrite")
 	f.BoolVar(&asJSON, "json", false, "the summary for programs")
 	want.flags(f)

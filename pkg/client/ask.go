@@ -20,6 +20,7 @@ type question struct {
 	wait   time.Duration // for a device that is away; 0 leaves it to the broker
 	what   string        // is done, in words: "the snapshot"
 	data   api.Checker
+	share  bool // one stream from the device for everybody who asks for the same
 	once   bool // not to be asked again: it does something
 }
 
@@ -34,6 +35,9 @@ func (q question) payload(n *conn) (peer.Payload, error) {
 	}
 	if q.wait > 0 {
 		r.Params = []wire.Tag{{Key: wire.ParamWait, Value: q.wait.String()}}
+	}
+	if q.share {
+		r.Params = append(r.Params, wire.Tag{Key: wire.ParamShare, Value: "1"})
 	}
 	if err := q.data.Check(); err != nil {
 		return peer.Payload{}, invalid(err)

@@ -72,7 +72,7 @@ func (s *stream) ask() (question, uint32) {
 	if limit > 0 {
 		limit -= s.taken
 	}
-	return question{route: api.RouteStream, device: s.device, wait: o.Wait, what: "the stream", data: r}, limit
+	return question{route: api.RouteStream, device: s.device, wait: o.Wait, share: o.Share, what: "the stream", data: r}, limit
 }
 
 func (s *stream) take(n *conn, p peer.Payload, cut error) (bool, error) {

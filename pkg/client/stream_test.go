@@ -13,6 +13,7 @@ import (
 	"github.com/perchcam/perch/pkg/client"
 	"github.com/perchcam/perch/pkg/client/clienttest"
 	"github.com/perchcam/perch/pkg/peer"
+	"github.com/perchcam/perch/pkg/wire"
 )
 
 // chain checks that pictures follow one another: what was not delivered is counted in the next header, or stated
@@ -270,4 +271,25 @@ func TestAgeOverSlowPaths(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What the broker has to know stands in the routing metadata: it never looks into the data.
+func TestParams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clienttest.New(t)
+		d := w.Join(&clienttest.Device{Name: "hen-house"})
+		c := dial(t, w)
+		for _, err := range c.Stream(t.Context(), "hen-house", client.StreamOptions{Share: true, Wait: time.Second, Count: 1}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		target, err := wire.ParseRequest(d.Metadata(api.RouteStream))
+		if err != nil || string(target.Param(wire.ParamWait)) != "1s" || string(target.Param(wire.ParamShare)) != "1" {
+			t.Errorf("wait %q, share %q, %v", target.Param(wire.ParamWait), target.Param(wire.ParamShare), err)
+		}
+		if string(target.Service) != api.Service || string(target.Device) != "hen-house" {
+			t.Errorf("for %q of %q", target.Device, target.Service)
+		}
+	})
 }

@@ -45,8 +45,9 @@ type Device struct {
 
 	mu    sync.Mutex // guards the following
 	boot  int
-	since time.Time // when sequence number 0 was taken
-	asked []string  // routes, in the order of their requests
+	since time.Time         // when sequence number 0 was taken
+	asked []string          // routes, in the order of their requests
+	said  map[string][]byte // the newest metadata by route
 }
 
 // Join connects d to the broker and waits until it is listed.
@@ -153,10 +154,24 @@ func (d *Device) bootID() string {
 	return fmt.Sprintf("boot-%d", d.boot)
 }
 
-func (d *Device) note(route string) {
+// Metadata returns what the newest request of a route had for metadata.
+func (d *Device) Metadata(route string) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.asked = append(d.asked, route)
+	return d.said[route]
+}
+
+// note takes a request down and returns its route.
+func (d *Device) note(req peer.Payload) string {
+	r := route(req)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked = append(d.asked, r)
+	if d.said == nil {
+		d.said = map[string][]byte{}
+	}
+	d.said[r] = req.Metadata
+	return r
 }
 
 func route(req peer.Payload) string {
@@ -168,8 +183,7 @@ func route(req peer.Payload) string {
 }
 
 func (d *Device) response(ctx context.Context, req peer.Payload) (peer.Payload, error) {
-	r := route(req)
-	d.note(r)
+	r := d.note(req)
 	defer d.canceled(ctx, r)
 	if d.Answer != nil {
 		if p, ok, err := d.Answer(ctx, r, req.Data); ok || err != nil {
@@ -208,8 +222,7 @@ func (d *Device) response(ctx context.Context, req peer.Payload) (peer.Payload, 
 }
 
 func (d *Device) stream(ctx context.Context, req peer.Payload) iter.Seq2[peer.Payload, error] {
-	r := route(req)
-	d.note(r)
+	r := d.note(req)
 	if d.Stream != nil {
 		if s := d.Stream(ctx, r, req.Data); s != nil {
 			return s
