@@ -47,18 +47,18 @@ func steps(t *testing.T, text string) (all []step) {
 
 // matches compares what a command has shown with what the document says. … is any text in a line, or any lines.
 func matches(want []string, got string) bool {
-	pattern := ""
+	var pattern strings.Builder
 	for _, line := range want {
 		if line == "…" {
-			pattern += `(.*\n)*?`
+			pattern.WriteString(`(.*\n)*?`)
 			continue
 		}
 		line = regexp.QuoteMeta(line)
 		line = strings.ReplaceAll(line, "…", ".*")
 		line = regexp.MustCompile(` {2,}`).ReplaceAllString(line, ` +`) // columns are as wide as what is in them
-		pattern += line + `\n`
+		pattern.WriteString(line + `\n`)
 	}
-	return regexp.MustCompile(`^` + pattern + `$`).MatchString(got)
+	return regexp.MustCompile(`^` + pattern.String() + `$`).MatchString(got)
 }
 
 func TestMatches(t *testing.T) {
