@@ -36,6 +36,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/perchcam/perch/pkg/link"
 	"github.com/perchcam/perch/pkg/peer"
 	"github.com/perchcam/perch/pkg/session"
 	"github.com/perchcam/perch/pkg/wire"
@@ -72,6 +73,7 @@ type Client struct {
 
 	mu     sync.Mutex // guards the following
 	conn   *conn      // the newest; nil before the first
+	plain  bool       // the broker cannot resume sessions
 	clocks map[string]*clock
 	closed bool
 }
@@ -151,32 +153,55 @@ type conn struct {
 // connect returns the session to ask over: the present one, or a new one when that is over. It waits until the
 // broker has answered once.
 func (c *Client) connect(ctx context.Context) (*conn, error) {
+	for {
+		n, err := c.present()
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-n.up:
+			return n, nil
+		case <-n.Done():
+			if !c.without(n) {
+				return nil, c.lost(n.Err())
+			}
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return nil, c.lost(ctx.Err())
+			}
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// present returns the newest session, which it starts where there is none.
+func (c *Client) present() (*conn, error) {
 	c.mu.Lock()
-	n := c.conn
+	defer c.mu.Unlock()
 	if c.closed {
-		c.mu.Unlock()
 		return nil, &Error{Kind: ErrClosed, Text: "the client is closed"}
 	}
-	if n == nil || n.Err() != nil {
-		var err error
-		if n, err = c.start(); err != nil {
-			c.mu.Unlock()
+	if c.conn == nil || c.conn.Err() != nil {
+		n, err := c.start()
+		if err != nil {
 			return nil, err
 		}
 		c.conn = n
 	}
-	c.mu.Unlock()
-	select {
-	case <-n.up:
-		return n, nil
-	case <-n.Done():
-		return nil, c.lost(n.Err())
-	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, c.lost(ctx.Err())
-		}
-		return nil, context.Cause(ctx)
+	return c.conn, nil
+}
+
+// without reports whether n is over because the broker cannot resume sessions, and has the next ones do without: then the
+// loss of a link ends the session, and what was asked for is asked again.
+func (c *Client) without(n *conn) bool {
+	said, ok := errors.AsType[*session.Error](n.Err())
+	if !ok || !n.Setup().Resume || !link.RefusesResume(said) {
+		return false
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.plain = true
+	return true
 }
 
 // start begins a session. mu is held.
@@ -190,7 +215,7 @@ func (c *Client) start() (*conn, error) {
 		Options: session.Options{Log: c.cfg.Log},
 		Dial:    c.cfg.Dial,
 		Setup: session.Setup{
-			Resume: true, MetadataMIME: wire.MIMEComposite, DataMIME: wire.MIMEJSON, Metadata: setup,
+			Resume: !c.plain, MetadataMIME: wire.MIMEComposite, DataMIME: wire.MIMEJSON, Metadata: setup,
 		},
 		SessionTime: c.cfg.SessionTime,
 	}, n)

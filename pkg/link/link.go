@@ -402,7 +402,7 @@ func (c *course) resume(now time.Time) bool {
 // after chooses the next broker and returns how long to wait for it.
 func (c *course) after(o outcome) time.Duration {
 	said, told := errors.AsType[*session.Error](o.err)
-	if o.lasted == 0 && o.resumable && told && refusesResume(said) && c.mode == ResumeAuto {
+	if o.lasted == 0 && o.resumable && told && RefusesResume(said) && c.mode == ResumeAuto {
 		c.plain[c.broker] = o.at
 		return 0
 	}
@@ -427,9 +427,9 @@ func (c *course) after(o outcome) time.Duration {
 	return jitter(min(firstBackoff<<min(rounds-1, 10), maxBackoff))
 }
 
-// refusesResume reports whether an answer to SETUP is about its R flag. The protocol wants REJECTED_SETUP, whose reason is
+// RefusesResume reports whether an answer to SETUP is about its R flag. The protocol wants REJECTED_SETUP, whose reason is
 // only in its text ("No resume support" from rsocket-js 1.0.0-alpha.3); rsocket-java 1.1.5 says UNSUPPORTED_SETUP.
-func refusesResume(e *session.Error) bool {
+func RefusesResume(e *session.Error) bool {
 	return e.Code == session.CodeUnsupportedSetup ||
 		e.Code == session.CodeRejectedSetup && strings.Contains(strings.ToLower(e.Text), "resum")
 }
