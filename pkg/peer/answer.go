@@ -76,7 +76,6 @@ func (st *stream) served(v Payload, failed error) {
 	}
 	st.mu.Unlock()
 	st.s.Session().Flush()
-	st.cancel(errAnswered)
 }
 
 // answerAll ranges over a handler's stream, once its first element may leave.

@@ -136,9 +136,10 @@ func TestMemoryOfAPayload(t *testing.T) {
 	})
 }
 
-// A sending half that waits for its turn ends with its context, even if nobody pulls from the loop.
+// A sending half ends with its context, even if nobody pulls from the loop: when it waits for demand, and when its element
+// is stuck half-way.
 func TestSendingHalfEndsWithItsContext(t *testing.T) {
-	for _, size := range []int{10, 100_000} {
+	for _, size := range []int{10, 8 << 20} {
 		synctest.Test(t, func(t *testing.T) {
 			_, r, end, n := against(t, peer.Config{}, session.Options{})
 			ctx, cancel := context.WithCancel(t.Context())
@@ -150,9 +151,11 @@ func TestSendingHalfEndsWithItsContext(t *testing.T) {
 			}
 			go func() {
 				o := <-end.opened
-				o.s.Request(1000)
+				o.s.Request(1)
 				o.say(core.FlagNext, "1")
-				time.Sleep(time.Second)
+				for size > 1<<20 && r.Session().Stats().BytesSent < 1<<20 {
+					runtime.Gosched()
+				}
 				n.Down(true)
 				time.Sleep(time.Second)
 				cancel()

@@ -6,7 +6,7 @@ import (
 )
 
 // Handler answers requests. Every call has its own goroutine, but for MetadataPush, which is called for
-// one push after the other with a context that never ends. The others end with CANCEL, the session, or the answer; context.Cause says
+// one push after the other with a context that never ends. The others end with CANCEL, the session, or when the answer has left; context.Cause says
 // which. Iterators are ranged over once. Conn tells which session asks; Ready, Writable, Fresh and Keep
 // are about when an answer leaves.
 type Handler interface {

@@ -152,32 +152,33 @@ func TestHandlersAreBounded(t *testing.T) {
 	})
 }
 
-// A requester that does not take its answers does not make us hold any number of them.
+// A requester that does not read its answers cannot make us hold any number of them.
 func TestHeldAnswersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := peer.Funcs{Response: func(context.Context, Payload) (Payload, error) {
-			return Payload{Data: make([]byte, 1<<20)}, nil
-		}}
-		p := newPair(t, peer.Config{Handler: h, MaxHeld: 3 << 20}, session.Options{Retain: 64 << 10})
-		synctest.Wait()
-		client, err := peer.New(peer.Config{})
+		p, err := peer.New(peer.Config{MaxHeld: 3 << 20, Handler: peer.Funcs{
+			Response: func(context.Context, Payload) (Payload, error) { return Payload{Data: make([]byte, 1<<20)}, nil },
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = client
-		// No acknowledgement is possible while the requester is cut off, so answers wait.
-		var asked []*raw
-		for range 10 {
-			asked = append(asked, request(p.toServer.Session(), session.Message{Type: core.FrameTypeRequestResponse, Data: []byte("x")}, 0))
+		w, over := dialWire(t, p)
+		for i := range uint32(10) {
+			if _, err := w.nc.Write(frame(2*i+1, core.FrameTypeRequestResponse, 0, "x")); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
 		}
-		p.net.Down(true)
+		if s := p.Stats(); s.Held != 4<<20 || s.Requests != 4 || s.Refused != 6 {
+			t.Errorf("of ten answers of 1 MiB: %+v", s)
+		}
+		w.read()
 		synctest.Wait()
-		_ = asked
-		if held := p.server.Stats().Held; held > 4<<20 {
-			t.Errorf("%d bytes held", held)
+		if s := p.Stats(); s.Held != 0 || s.Requests != 0 {
+			t.Errorf("when all were read: %+v", s)
 		}
-		p.net.Down(false)
-		time.Sleep(time.Minute)
+		_ = w.nc.Close()
+		<-over
+		p.Wait()
 	})
 }
 

@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -48,6 +49,9 @@ func (st *stream) drop(why error) {
 	st.in.forgetPart(st.p)
 	st.out.clear(st.p)
 	if st.cancel != nil {
+		if why == io.EOF {
+			why = errAnswered
+		}
 		st.cancel(why)
 		if !st.serving {
 			st.in.clear(st.p)

@@ -34,7 +34,7 @@ func frame(id uint32, typ core.FrameType, flags core.FrameFlag, body string) []b
 }
 
 // dialWire says SETUP to a server whose only session p sits on. over is closed when the link is done.
-func dialWire(t testing.TB, p *peer.Peer) (w *wire, frames <-chan []byte, over <-chan struct{}) {
+func dialWire(t testing.TB, p *peer.Peer) (w *wire, over <-chan struct{}) {
 	t.Helper()
 	accepted := make(chan *session.Conn, 1)
 	srv, err := session.NewServer(session.ServerConfig{Accept: func(c *session.Conn) (session.Receiver, error) {
@@ -57,16 +57,22 @@ func dialWire(t testing.TB, p *peer.Peer) (w *wire, frames <-chan []byte, over <
 	if _, err := a.Write(append([]byte{byte(n >> 16), byte(n >> 8), byte(n)}, body.Bytes()...)); err != nil {
 		t.Fatal(err)
 	}
+	return &wire{nc: a, c: <-accepted}, done
+}
+
+// read takes what the server sends, from here on, and returns it frame by frame. Until then the server is stuck in its
+// first write.
+func (w *wire) read() <-chan []byte {
 	in := make(chan []byte, 1024)
 	go func() {
 		defer close(in)
 		for {
 			var l [3]byte
-			if _, err := io.ReadFull(a, l[:]); err != nil {
+			if _, err := io.ReadFull(w.nc, l[:]); err != nil {
 				return
 			}
 			f := make([]byte, int(l[0])<<16|int(l[1])<<8|int(l[2]))
-			if _, err := io.ReadFull(a, f); err != nil {
+			if _, err := io.ReadFull(w.nc, f); err != nil {
 				return
 			}
 			select {
@@ -75,7 +81,7 @@ func dialWire(t testing.TB, p *peer.Peer) (w *wire, frames <-chan []byte, over <
 			}
 		}
 	}()
-	return &wire{nc: a, c: <-accepted}, in, done
+	return in
 }
 
 // empty reports whether p has nothing under way.
@@ -111,7 +117,8 @@ func TestCompleteOnTheFirstFragmentWaitsForTheLast(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w, _, over := dialWire(t, p)
+		w, over := dialWire(t, p)
+		w.read()
 		answers := make(chan string, 1)
 		go func() {
 			v, err := p.Requester(w.c).RequestResponse(t.Context(), data("x"))
@@ -182,7 +189,8 @@ func FuzzInbound(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w, frames, over := dialWire(t, p)
+		w, over := dialWire(t, p)
+		frames := w.read()
 		r := p.Requester(w.c)
 		var asking sync.WaitGroup
 		for _, ask := range []func(){
