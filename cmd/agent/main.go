@@ -4,17 +4,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"text/tabwriter"
 
 	"github.com/perchcam/perch/internal/agent"
+	"github.com/perchcam/perch/internal/version"
 	"github.com/perchcam/perch/pkg/gpio/host"
 	"github.com/perchcam/perch/pkg/gpio/sense"
 )
@@ -30,7 +32,8 @@ const (
 const usage = `perch-agent makes this machine's cameras and sensors available through a broker.
 
 Usage:
-  perch-agent            run, until SIGTERM or SIGINT
+  perch-agent                  run, until SIGTERM or SIGINT
+  perch-agent check [--json]   look at everything that is needed, and say what to do
   perch-agent --version
   perch-agent --help
 
@@ -39,7 +42,7 @@ It is configured by its environment; as a service, by %s:
 %s
 Exit codes:
    0  it was told to stop and did
-   1  it could not go on
+   1  it could not go on; of check: something does not work
    2  an argument was wrong
   78  a setting is wrong, and starting again cannot mend it
 `
@@ -50,18 +53,23 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 	if len(args) == 0 {
 		return serve(stderr)
 	}
-	wrong := args[len(args)-1] // of several, the first may be right
-	if len(args) == 1 {
-		switch args[0] {
-		case "--version", "-version":
-			fmt.Fprintln(stdout, "perch-agent", version())
+	switch args[0] {
+	case "--version", "-version":
+		if len(args) == 1 {
+			fmt.Fprintln(stdout, "perch-agent", version.String())
 			return exitOK
-		case "--help", "-help", "-h":
+		}
+	case "--help", "-help", "-h":
+		if len(args) == 1 {
 			fmt.Fprintf(stdout, usage, agent.File, variables())
 			return exitOK
 		}
+	case "check":
+		if len(args) == 1 || len(args) == 2 && args[1] == "--json" {
+			return check(stdout, stderr, len(args) == 2)
+		}
 	}
-	fmt.Fprintf(stderr, "perch-agent: unknown argument %q\nTry perch-agent --help.\n", wrong)
+	fmt.Fprintf(stderr, "perch-agent: unknown argument %q\nTry perch-agent --help.\n", args[len(args)-1]) // of several, the first may be right
 	return exitUsage
 }
 
@@ -112,13 +120,13 @@ func serve(stderr *os.File) int {
 		return wrong(stderr, err)
 	}
 	level := slog.Level(cfg.LogLevel)
-	o := agent.Options{Config: cfg, Version: version(), Devices: sense.Devices{}, Log: agent.NewLog(stderr, level), Level: min(level, slog.LevelInfo)}
-	if len(cfg.Sensors)+len(cfg.Outputs) > 0 { // before any goroutine: see host.Init
-		machine, err := host.Init()
-		if err != nil {
-			fmt.Fprintf(stderr, "perch-agent: %v\n", err)
-			return exitFailed
-		}
+	o := agent.Options{Config: cfg, Version: version.String(), Devices: sense.Devices{}, Log: agent.NewLog(stderr, level), Level: min(level, slog.LevelInfo)}
+	machine, err := lines(cfg)
+	if err != nil {
+		fmt.Fprintf(stderr, "perch-agent: %v\n", err)
+		return exitFailed
+	}
+	if machine != nil {
 		o.Lines = machine
 		slog.New(o.Log).Debug("GPIO", "notes", machine.Notes())
 	}
@@ -136,31 +144,49 @@ func serve(stderr *os.File) int {
 	return exitOK
 }
 
+// lines finds the machine's GPIO, where it is needed: nil is none. It must be called before any goroutine is started, see host.Init.
+func lines(cfg agent.Config) (*host.Machine, error) {
+	if len(cfg.Sensors)+len(cfg.Outputs) == 0 {
+		return nil, nil
+	}
+	return host.Init()
+}
+
+// check looks at what the service would have. It reads the service's file, unless its environment says where the broker is.
+func check(stdout, stderr io.Writer, asJSON bool) int {
+	if os.Getenv("PERCH_BROKER") == "" {
+		if err := agent.LoadFile(agent.File); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			fmt.Fprintf(stderr, "perch-agent: cannot read the service's settings: %v\nTry: sudo perch-agent check\n", err)
+			return exitFailed
+		}
+	}
+	cfg, loaded := agent.Load()
+	d := agent.Doctor{Devices: sense.Devices{}}
+	machine, err := lines(cfg)
+	if err != nil {
+		fmt.Fprintf(stderr, "perch-agent: %v\n", err)
+		return exitFailed
+	}
+	d.Lines = machine
+	list := d.Check(context.Background(), cfg, loaded)
+	if asJSON {
+		if err := agent.PrintJSON(stdout, list); err != nil {
+			fmt.Fprintf(stderr, "perch-agent: %v\n", err)
+			return exitFailed
+		}
+	} else {
+		agent.Print(stdout, list)
+	}
+	if agent.Failed(list) {
+		return exitFailed
+	}
+	return exitOK
+}
+
 // wrong lists what is wrong with the configuration.
 func wrong(stderr io.Writer, err error) int {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintf(stderr, "perch-agent: %s\n", line)
 	}
 	return exitConfig
-}
-
-// version is the module's, or the commit's it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	revision, dirty := "unknown", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			revision = s.Value[:min(12, len(s.Value))]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			dirty = "+dirty"
-		}
-	}
-	return "devel-" + revision + dirty
 }

@@ -13,11 +13,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/perchcam/perch/internal/version"
 	"github.com/perchcam/perch/pkg/broker"
 )
 
@@ -71,7 +71,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 		Use:           "perch-broker",
 		Short:         "Where Perch's devices and laptops meet",
 		Long:          long,
-		Version:       version(),
+		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,
@@ -149,25 +149,4 @@ func serve(cfg broker.Config) error {
 	}
 	cfg.Log.Info("stopped")
 	return nil
-}
-
-// version is the module's, or the commit's it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	revision, dirty := "unknown", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			revision = s.Value[:min(12, len(s.Value))]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			dirty = "+dirty"
-		}
-	}
-	return "devel-" + revision + dirty
 }

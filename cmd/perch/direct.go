@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/perchcam/perch/internal/version"
 	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/broker"
 	"github.com/perchcam/perch/pkg/broker/access"
@@ -45,7 +46,7 @@ func (a *app) newDirect() (*direct, error) {
 // run serves until do returns. do is called once the device that is asked for, "" any, is there.
 func (d *direct) run(ctx context.Context, device string, do func(client.Config) error) error {
 	cfg := broker.Config{
-		Listen: []string{"tcp://" + d.addr}, Version: version(),
+		Listen: []string{"tcp://" + d.addr}, Version: version.String(),
 		Log: slog.New(slog.NewTextHandler(d.a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if d.tls != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/perchcam/perch/internal/version"
 	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/client"
 )
@@ -68,7 +69,7 @@ func (a *app) command() *cobra.Command {
 		Use:              "perch",
 		Short:            "Look through the cameras of Perch's devices",
 		Long:             long,
-		Version:          version(),
+		Version:          version.String(),
 		SilenceErrors:    true,
 		SilenceUsage:     true,
 		PersistentPreRun: func(*cobra.Command, []string) { a.started = true },
