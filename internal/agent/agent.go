@@ -185,27 +185,31 @@ func (a *Agent) linkChanged(s link.State) {
 	a.notify.say(status(text))
 }
 
-// setup is what the next session says of this device: under an id of its own, which brokers want to be new each time.
+// setup is what the next session says of this device.
 func (a *Agent) setup() (session.Setup, error) {
-	advert, err := a.advert().Encode()
-	if err != nil {
-		return session.Setup{}, err
-	}
 	auth, err := a.files.auth(a.cfg)
 	if err != nil {
 		return session.Setup{}, err
 	}
-	said := wire.Setup{
-		Dialect: a.cfg.Dialect, ID: wire.NewUUID().String(), Service: api.Service,
-		Tags:   append([]wire.Tag{{Key: wire.KeyInstanceName, Value: a.device}, {Key: wire.KeyDevice, Value: a.device}}, a.cfg.Tags...),
-		Auth:   auth,
-		Advert: advert,
-	}
-	md, err := said.Append(nil)
+	md, err := introduce(a.cfg, a.advert(), auth)
 	if err != nil {
 		return session.Setup{}, err
 	}
 	return session.Setup{MetadataMIME: wire.MIMEComposite, DataMIME: wire.MIMEOctetStream, Metadata: md}, nil
+}
+
+// introduce writes the metadata of a SETUP, under an id of its own: brokers want a new one each time.
+func introduce(c Config, ad api.Advert, auth wire.Auth) ([]byte, error) {
+	advert, err := ad.Encode()
+	if err != nil {
+		return nil, err
+	}
+	return wire.Setup{
+		Dialect: c.Dialect, ID: wire.NewUUID().String(), Service: api.Service,
+		Tags:   append([]wire.Tag{{Key: wire.KeyInstanceName, Value: ad.Device}, {Key: wire.KeyDevice, Value: ad.Device}}, c.Tags...),
+		Auth:   auth,
+		Advert: advert,
+	}.Append(nil)
 }
 
 // advert is what the device offers. What it offers only grows, so its size numbers the revisions.

@@ -58,5 +58,8 @@ func (a *Agent) events(ctx context.Context, kick func()) error {
 			a.log.Info("it is not noticed when the clock is set", "err", err)
 		}
 	})
-	return link.KernelEvents(ctx, kick)
+	if err := link.KernelEvents(ctx, kick); err != nil && ctx.Err() == nil {
+		a.log.Info("the kernel's network events cannot be had; a lost link is found again by trying alone", "err", err)
+	}
+	return nil
 }
