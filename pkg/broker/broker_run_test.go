@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -138,9 +139,10 @@ func TestDrain(t *testing.T) {
 			t.Errorf("draining took %v", d)
 		}
 		for _, e := range []*end{cam, l} {
-			err := <-e.ran
-			e.ran <- err
-			wantError(t, err, core.ErrorCodeConnectionError, "draining")
+			// Who writes at that very moment meets the closed link first, and hears of the end when it tries to resume.
+			if e, ok := errors.AsType[*session.Error](e.ended()); !ok || e.Text != "draining" && e.Code != core.ErrorCodeRejectedResume {
+				t.Errorf("a session ended with %v", e)
+			}
 		}
 	})
 }
