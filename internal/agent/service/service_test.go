@@ -37,7 +37,7 @@ func newDevice(t *testing.T, change func(*service.Config)) *device {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	for name, src := range map[string]*cameratest.Source{"front": d.front, "back": d.back} {
-		h, err := camera.NewHub(camera.Config{Name: name, Source: src, Linger: -1})
+		h, err := camera.NewHub(camera.Config{Name: name, Source: src, Linger: -1, Hold: 20_000})
 		if err != nil {
 			t.Fatal(err)
 		}

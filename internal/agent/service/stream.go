@@ -26,10 +26,13 @@ func (s *Service) stream(ctx context.Context, options []byte) iter.Seq2[peer.Pay
 		opt.Format = camera.H264
 	}
 	return func(yield func(peer.Payload, error) bool) {
+		if opt.All = q.Keep == api.KeepAll; opt.All && q.From != nil && q.From.Boot == s.cfg.Boot {
+			opt.From = q.From.Seq // the hub may still hold it
+		}
 		v := &view{Viewer: h.View(opt), s: s, from: q.From, fps: q.FPS}
 		defer v.Close()
 		defer s.viewing()()
-		if q.Keep == api.KeepAll {
+		if opt.All {
 			v.all(ctx, yield)
 			return
 		}
