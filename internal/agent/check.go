@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/user"
 	"slices"
 	"strings"
 	"sync"
@@ -88,6 +89,7 @@ type Doctor struct {
 	synced  func() bool
 	disk    func() (free int64, readOnly bool, err error)
 	saving  func(iface string) (on, known bool)
+	groups  func(user string) ([]string, error)
 	files   files
 	config  Config
 	machine machine
@@ -104,7 +106,7 @@ func (d *Doctor) Check(ctx context.Context, cfg Config, loaded error) []Finding 
 	list = append(list, d.identity())
 	parts := []func(context.Context) []Finding{d.clock, d.power, d.network, d.storage}
 	if loaded == nil {
-		parts = append(parts, d.cameras, d.wires, d.brokers)
+		parts = append(parts, d.permissions, d.cameras, d.wires, d.brokers)
 	}
 	found := make([][]Finding, len(parts))
 	var looking sync.WaitGroup
@@ -127,7 +129,7 @@ func (d *Doctor) defaults() {
 	}
 	d.expand, d.open = driver.Expand, driver.Open
 	d.resolve, d.dial = resolve, func(l *link.Dialer) dialFunc { return l.Dial }
-	d.synced, d.disk, d.saving = gpio.ClockSynced, freeDisk, powerSave
+	d.synced, d.disk, d.saving, d.groups = gpio.ClockSynced, freeDisk, powerSave, groupsOf
 	d.files = files{os.Getenv("CREDENTIALS_DIRECTORY")}
 }
 
@@ -176,6 +178,55 @@ func (d *Doctor) identity() Finding {
 		return warn("device", "systemd-machine-id-setup makes one", "%s; there is no machine id, so two hosts of one name cannot be told apart", name)
 	}
 	return fine("device", "%s, id %s", name, d.machine.id)
+}
+
+// User is who the service runs as.
+const User = "perch"
+
+// permissions says whether the service's user is in the groups that own the devices: who runs this may be another.
+func (d *Doctor) permissions(context.Context) []Finding {
+	const about = "groups"
+	have, err := d.groups(User)
+	if err != nil {
+		return nil // the package is not installed: then there is no service either
+	}
+	need := []string{"video"}
+	for _, s := range d.config.Sensors {
+		switch {
+		case s.IsInput():
+			need = append(need, "gpio")
+		case strings.HasPrefix(s.Address, "i2c-"):
+			need = append(need, "i2c")
+		}
+	}
+	if len(d.config.Outputs) > 0 {
+		need = append(need, "gpio")
+	}
+	slices.Sort(need)
+	need = slices.Compact(need)
+	lacks := slices.DeleteFunc(slices.Clone(need), func(g string) bool { return slices.Contains(have, g) })
+	if len(lacks) > 0 {
+		return []Finding{fail(about, fmt.Sprintf("usermod -aG %s %s, then: systemctl restart perch-agent", strings.Join(lacks, ","), User),
+			"the service's user %s is not in the group %s", User, strings.Join(lacks, ", "))}
+	}
+	return []Finding{fine(about, "the service's user %s is in %s", User, strings.Join(need, ", "))}
+}
+
+func groupsOf(name string) (names []string, err error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := u.GroupIds()
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		if g, err := user.LookupGroupId(id); err == nil {
+			names = append(names, g.Name)
+		}
+	}
+	return names, nil
 }
 
 // cameras asks each camera what it can do. It takes no picture, so that it does not disturb the service.
