@@ -245,3 +245,42 @@ func TestCancelOfOurHalf(t *testing.T) {
 		}
 	})
 }
+
+// The error of a requester's half reaches the handler after the elements before it.
+func TestHandlerHearsTheError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		heard, failed := make(chan int, 1), make(chan error, 2)
+		p := newPair(t, peer.Config{Handler: peer.Funcs{
+			Channel: func(ctx context.Context, _ Payload, in seq) seq {
+				return func(func(Payload, error) bool) {
+					n := 0
+					for _, err := range in {
+						if err != nil {
+							failed <- err
+							failed <- context.Cause(ctx)
+							break
+						}
+						n++
+					}
+					heard <- n
+				}
+			},
+		}}, session.Options{})
+		out := func(yield func(Payload, error) bool) {
+			_ = yield(data("1"), nil) && yield(data("2"), nil) && yield(Payload{}, peer.Errorf(peer.CodeInvalid, "no more film"))
+		}
+		for _, err := range p.toServer.RequestChannel(t.Context(), data("first"), out) {
+			if err == nil || err.Error() != "no more film" {
+				t.Errorf("the loop met %v", err)
+			}
+		}
+		for range 2 {
+			if err := <-failed; code(err) != peer.CodeInvalid || err.Error() != "no more film" {
+				t.Errorf("the handler met %v", err)
+			}
+		}
+		if n := <-heard; n != 2 {
+			t.Errorf("%d elements heard", n)
+		}
+	})
+}

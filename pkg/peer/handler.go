@@ -6,9 +6,9 @@ import (
 )
 
 // Handler answers requests. Every call has its own goroutine, but for MetadataPush, which is called for
-// one push after the other with a context that never ends. The others end with CANCEL, the session, or when the answer has left; context.Cause says
-// which. Iterators are ranged over once. Conn tells which session asks; Ready, Writable, Fresh and Keep
-// are about when an answer leaves.
+// one push after the other with a context that never ends. The others' contexts end with CANCEL, with the
+// session, or when the answer has left; context.Cause says which. Iterators are ranged over once. Conn
+// tells which session asks; Ready, Writable, Fresh and Keep are about when an answer leaves.
 type Handler interface {
 	RequestResponse(ctx context.Context, req Payload) (Payload, error)
 	RequestStream(ctx context.Context, req Payload) iter.Seq2[Payload, error]
