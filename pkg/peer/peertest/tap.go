@@ -154,10 +154,10 @@ func (p *tap) counts() (asked, answered Counts) {
 	return p.asked, p.answered
 }
 
-// wait waits until ok, or fails the test after five seconds.
+// wait waits until ok, or ends the test after three seconds.
 func (p *tap) wait(t *testing.T, what string, ok func(asked, answered Counts) bool) {
 	t.Helper()
-	timeout := time.AfterFunc(5*time.Second, func() {
+	timeout := time.AfterFunc(3*time.Second, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.change.Broadcast()
@@ -167,9 +167,8 @@ func (p *tap) wait(t *testing.T, what string, ok func(asked, answered Counts) bo
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for !ok(p.asked, p.answered) {
-		if time.Since(start) >= 5*time.Second {
-			t.Errorf("on the wire there was not %s: asked %+v, answered %+v", what, p.asked, p.answered)
-			return
+		if time.Since(start) >= 3*time.Second {
+			t.Fatalf("on the wire there was not %s: asked %+v, answered %+v", what, p.asked, p.answered)
 		}
 		p.change.Wait()
 	}
