@@ -63,6 +63,10 @@ e2e: build deb-arm64 deb-armhf ## The virtual Pi: the package, a camera, broker 
 	@mkdir -p build/e2e
 	go test -tags e2e -count=1 -timeout 20m -v -artifacts -outputdir "$(CURDIR)/build/e2e" ./e2e
 
+.PHONY: interop
+interop: build ## Others' peers and brokers: rsocket-js, rsocket-java, rsocket-go, rsocket-broker; at most 8 minutes
+	e2e/interop/run.sh
+
 .PHONY: setup
 setup: ## Install every Debian package that any target needs
 	@tools/need $(APT_LINT) $(APT_E2E)

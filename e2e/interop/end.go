@@ -51,7 +51,7 @@ func Dial(t testing.TB, url string, terms Terms) *End {
 		Options: terms.options(),
 		Dial:    func(ctx context.Context) (net.Conn, error) { return new(link.Dialer).Dial(ctx, u) },
 		Setup: session.Setup{
-			KeepAlive: 500 * time.Millisecond, Lifetime: 3 * time.Second, Resume: terms.Resume,
+			KeepAlive: 500 * time.Millisecond, Lifetime: 20 * time.Second, Resume: terms.Resume,
 			MetadataMIME: wire.MIMEComposite, DataMIME: wire.MIMEOctetStream,
 		},
 		SessionTime: 30 * time.Second,

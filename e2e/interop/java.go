@@ -42,7 +42,7 @@ func (j *Java) prepare() error {
 	stamp := filepath.Join(j.Folder, "target/resolved.xml")
 	if had, err := os.ReadFile(stamp); err != nil || !bytes.Equal(had, pom) {
 		_ = os.RemoveAll(lib)
-		out, err := exec.Command("mvn", "-B", "-q", "-Dstyle.color=never", "-f", filepath.Join(j.Folder, "pom.xml"), "dependency:copy-dependencies", "-DoutputDirectory="+lib).CombinedOutput()
+		out, err := exec.Command("mvn", "-B", "-q", "-U", "-f", filepath.Join(j.Folder, "pom.xml"), "dependency:copy-dependencies", "-DoutputDirectory="+lib).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("cannot resolve %s", reason(string(out)))
 		}
@@ -61,26 +61,27 @@ func (j *Java) prepare() error {
 	return nil
 }
 
+// ownGroup is that of our own poms.
+const ownGroup = "com.perchcam.interop:"
+
 var (
 	coordinate = regexp.MustCompile(`[\w.-]+:[\w.-]+:(?:jar|pom):[\w.-]+`)
+	colour     = regexp.MustCompile(`\x1b\[[0-9;]*m`)
 	address    = regexp.MustCompile(`\s*\(?https?://[^\s)]*\)?`)
 )
 
-// reason is the first coordinate that a resolver could not get, and its own words, without addresses.
+// reason is the first coordinate that a resolver could not get and its own words about it, without addresses and colours.
 func reason(log string) string {
+	log = address.ReplaceAllString(colour.ReplaceAllString(log, ""), "")
 	for line := range strings.Lines(log) {
-		if !strings.Contains(line, "[ERROR]") {
-			continue
-		}
-		if c := coordinate.FindString(line); c != "" {
-			words := address.ReplaceAllString(strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "[ERROR]")), "")
-			if len(words) > 300 {
-				words = words[:300] + "…"
+		for _, at := range coordinate.FindAllStringIndex(line, -1) {
+			if !strings.HasPrefix(line[at[0]:], ownGroup) {
+				words, _, _ := strings.Cut(strings.TrimSpace(line[at[1]:]), " -> ")
+				return line[at[0]:at[1]] + " (" + strings.TrimSpace(words) + ")"
 			}
-			return c + ": " + words
 		}
 	}
-	return strings.TrimSpace(address.ReplaceAllString(log, ""))
+	return strings.TrimSpace(log)
 }
 
 // Needs prepares j, or skips the test with the coordinate that cannot be had.

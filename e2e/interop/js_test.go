@@ -47,7 +47,7 @@ func TestJSResume(t *testing.T) {
 func TestJSRefusesResumption(t *testing.T) {
 	table.Ran(t, Row{rsocketJS(), "broker for our agent, without resume", "the refusal is understood: the agent connects again without, and serves"})
 	addr := freePort(t)
-	f := node(t, "server", "tcp://"+addr, "lifetime=30000")
+	f := node(t, "server", "tcp://"+addr)
 	agent(t, "tcp://"+addr, "hen-house")
 	snapshot(t, f, "hen-house")
 }

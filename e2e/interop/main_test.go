@@ -13,6 +13,13 @@ var tablePath = flag.String("table", "", "put the table of what was run into thi
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if *tablePath != "" { // everything is run: fetch for Java, one after the other, while rsocket-js is tested
+		go func() {
+			for _, j := range []*Java{javaPeer, springBroker, alibabaBroker} {
+				_ = j.Prepare() // whoever needs it is told
+			}
+		}()
+	}
 	code := m.Run()
 	fmt.Print(table.String())
 	if *tablePath != "" {

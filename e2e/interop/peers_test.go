@@ -151,7 +151,7 @@ func laptopResumes(t *testing.T, start starter) {
 // standIn has a foreign server stand in for a broker, and our agent resume on it.
 func standIn(t *testing.T, start starter) {
 	addr := freePort(t)
-	f := start(t, "server", "tcp://"+addr, "resume", "lifetime=30000")
+	f := start(t, "server", "tcp://"+addr, "resume")
 	r := NewRelay(t, addr)
 	r.Plan(func(link int) Cut {
 		c := few(link)

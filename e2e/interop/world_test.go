@@ -122,7 +122,7 @@ type seen struct {
 	Seq, Skipped         uint64
 	Width, Height, Bytes int
 	First, Last          int
-	Format               string
+	Boot, Format         string
 }
 
 // whole reports whether it is a JPEG of the test picture from its first marker to its last.
@@ -131,7 +131,7 @@ func (s seen) whole() bool {
 }
 
 // snapshot has a foreign peer take one.
-func snapshot(t testing.TB, f *Foreign, device string) {
+func snapshot(t testing.TB, f *Foreign, device string) seen {
 	t.Helper()
 	var s seen
 	text, err := f.Do(t.Context(), "snapshot %s", device)
@@ -141,6 +141,7 @@ func snapshot(t testing.TB, f *Foreign, device string) {
 	if err != nil || !s.whole() {
 		t.Errorf("snapshot: %+v, %v", s, err)
 	}
+	return s
 }
 
 // pictures has a foreign peer take count pictures, batch at a time. Each is whole, and each that is missing between two is

@@ -1,7 +1,7 @@
 // node peer.js ROLE URL [OPTION…]: rsocket-js as one end of the conversation that talk.go is the other end of.
 //
 // ROLE is client or server, URL tcp://HOST:PORT or ws://HOST:PORT. Options: resume, fragment=BYTES, keepalive=MS,
-// lifetime=MS, silent (a server that asks nothing by itself). It says "ready" when it listens or has connected, then
+// lifetime=MS, dialect=alibaba (as a client). It says "ready" when it listens or has connected, then
 // does what each line of its input says and answers with one line, "ok …" or "failed …":
 //
 //   talk                     everything a requester can ask of talk.go's responder
@@ -19,7 +19,7 @@
 //   snapshot DEVICE          camera.snapshot: the header, with the picture's size and ends in "bytes", "first" and "last"
 //   pictures DEVICE COUNT BATCH OPTIONS   camera.stream, asked for BATCH at a time, then CANCEL: the list of such headers
 //   setup                    the MIME types in the metadata of the last SETUP, as a server
-const { randomBytes } = require("crypto");
+const { randomBytes, randomUUID } = require("crypto");
 const readline = require("readline");
 const { RSocketConnector, RSocketServer } = require("rsocket-core");
 const { CompositeMetadata, encodeCompositeMetadata, encodeRoutes, WellKnownMimeType } = require("rsocket-composite-metadata");
@@ -35,7 +35,7 @@ const option = (name) => options.map((o) => o.split("=")).find(([key]) => key ==
 const number = (name, otherwise) => Number(option(name)?.[1] ?? otherwise);
 const setup = {
   keepAlive: number("keepalive", 500),
-  lifetime: number("lifetime", 3000),
+  lifetime: number("lifetime", 20000),
   dataMimeType: "application/octet-stream",
   metadataMimeType: "message/x.rsocket.composite-metadata.v0",
 };
@@ -218,9 +218,15 @@ async function talk(rs) {
   rs.fireAndForget({ data: Buffer.from("fire") }, ignore);
 }
 
-// address is the metadata of a request as a bare client writes it.
+// address is the metadata of a request as a bare client writes it, or one of Alibaba's.
+const alibaba = option("dialect")?.[1] === "alibaba";
 const address = (route, device) =>
-  encodeCompositeMetadata([[WellKnownMimeType.MESSAGE_RSOCKET_ROUTING, encodeRoutes(route, `device=${device}`)]]);
+  encodeCompositeMetadata([[WellKnownMimeType.MESSAGE_RSOCKET_ROUTING, encodeRoutes(route, `${alibaba ? "e=device:" : "device="}${device}`)]]);
+const nothing = alibaba ? "[]" : "{}"; // the data of a request without options
+if (alibaba) {
+  const app = { uuid: randomUUID(), name: "laptop", device: "laptop", topology: "intranet", metadata: {} };
+  setup.payload = { metadata: encodeCompositeMetadata([["message/x.rsocket.application+json", Buffer.from(JSON.stringify(app))]]) };
+}
 
 // mimeType is that of an entry. rsocket-js has it elsewhere where it is spelled out.
 const mimeType = (e) => e.mimeType ?? e.type;
@@ -235,7 +241,7 @@ function header(p) {
 
 async function snapshot(rs, device) {
   const p = await new Promise((onNext, onError) =>
-    rs.requestResponse({ data: Buffer.from("{}"), metadata: address("camera.snapshot", device) }, { ...ignore, onNext, onError }));
+    rs.requestResponse({ data: Buffer.from(nothing), metadata: address("camera.snapshot", device) }, { ...ignore, onNext, onError }));
   return JSON.stringify(header(p));
 }
 

@@ -66,7 +66,7 @@ class Peer implements RSocket {
       RSocketConnector c = RSocketConnector.create()
           .metadataMimeType(WellKnownMimeType.MESSAGE_RSOCKET_COMPOSITE_METADATA.getString())
           .dataMimeType("application/octet-stream")
-          .keepAlive(Duration.ofMillis(number("keepalive", 500)), Duration.ofMillis(number("lifetime", 3000)))
+          .keepAlive(Duration.ofMillis(number("keepalive", 500)), Duration.ofMillis(number("lifetime", 20000)))
           .fragment((int) number("fragment", 0))
           .acceptor(SocketAcceptor.with(this));
       Payload setup = setup();

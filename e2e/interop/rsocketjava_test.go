@@ -95,7 +95,7 @@ func TestJavaCreditUsedUp(t *testing.T) {
 func TestJavaRefusesResumption(t *testing.T) {
 	rsocketJava(t, "broker for our agent, without resume", "the refusal is understood: the agent connects again without, and serves")
 	addr := freePort(t)
-	f := jvm(t, "server", "tcp://"+addr, "lifetime=30000")
+	f := jvm(t, "server", "tcp://"+addr)
 	agent(t, "tcp://"+addr, "hen-house")
 	snapshot(t, f, "hen-house")
 }
