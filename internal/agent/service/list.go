@@ -41,6 +41,9 @@ func describe(ctx context.Context, h *camera.Hub) api.Camera {
 	for _, m := range info.Modes {
 		c.Modes = append(c.Modes, api.Mode{Format: m.Format.String(), Width: m.Width, Height: m.Height, FPS: rates(m.FPS)})
 	}
+	if err == nil {
+		c.Controls = controls(ctx, h.Source())
+	}
 	if st.Err != nil {
 		c.Error = st.Err.Error()
 	} else if err != nil && c.State != api.CameraActive {

@@ -210,13 +210,13 @@ func TestViewingIsShown(t *testing.T) {
 
 func TestRoutesAreThoseThatAreServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		if got := strings.Join(newDevice(t, nil).service.Routes(), " "); got != "agent.clock agent.health agent.info agent.logs agent.metrics camera.list camera.snapshot camera.stream" {
+		if got := strings.Join(newDevice(t, nil).service.Routes(), " "); got != "agent.clock agent.health agent.info agent.logs agent.metrics camera.control camera.list camera.snapshot camera.stream" {
 			t.Errorf("without sensors: %s", got)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
 		d, _, _ := wired(t)
-		if got := strings.Join(d.service.Routes(), " "); got != "agent.clock agent.health agent.info agent.logs agent.metrics camera.list camera.snapshot camera.stream gpio.set sensors.read sensors.watch" {
+		if got := strings.Join(d.service.Routes(), " "); got != "agent.clock agent.health agent.info agent.logs agent.metrics camera.control camera.list camera.snapshot camera.stream gpio.set sensors.read sensors.watch" {
 			t.Errorf("with sensors: %s", got)
 		}
 	})

@@ -6,6 +6,7 @@
 //
 //	snapshot.go   camera.snapshot     one picture, newer than the request
 //	stream.go     camera.stream       pictures at the requester's pace
+//	control.go    camera.control      its controls: changes in, what is in force out
 //	list.go       camera.list         what the cameras can do and do
 //	info.go       agent.info          who answers
 //	clock.go      agent.clock         what the device's clocks say
@@ -73,6 +74,7 @@ func New(cfg Config) (*Service, error) {
 		api.RouteCameras:  s.list,
 		api.RouteInfo:     s.info,
 		api.RouteClock:    s.clock,
+		api.RouteControl:  s.controlOnce, // for who has one change, and no channels
 		api.RouteHealth:   s.health,
 		api.RouteMetrics:  s.metrics,
 	}
@@ -131,11 +133,14 @@ func (s *Service) RequestStream(ctx context.Context, req peer.Payload) iter.Seq2
 	return answer(ctx, req.Data)
 }
 
-// RequestChannel implements peer.Handler. No route is answered by a channel.
-func (s *Service) RequestChannel(_ context.Context, first peer.Payload, _ iter.Seq2[peer.Payload, error]) iter.Seq2[peer.Payload, error] {
+// RequestChannel implements peer.Handler.
+func (s *Service) RequestChannel(ctx context.Context, first peer.Payload, in iter.Seq2[peer.Payload, error]) iter.Seq2[peer.Payload, error] {
 	route, err := routeOf(first)
 	if err != nil {
 		return peer.Fail(err)
+	}
+	if route == api.RouteControl {
+		return s.control(ctx, first.Data, in)
 	}
 	return peer.Fail(s.wrong(route, "a channel"))
 }

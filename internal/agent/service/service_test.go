@@ -120,7 +120,7 @@ func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDevice(t, nil)
 		for _, c := range []struct{ route, options, words string }{
-			{"camera.snapshots", "", `"camera.snapshots" is not known here; these are: agent.clock, agent.health, agent.info, agent.logs, agent.metrics, camera.list, camera.snapshot, camera.stream`},
+			{"camera.snapshots", "", `"camera.snapshots" is not known here; these are: agent.clock, agent.health, agent.info, agent.logs, agent.metrics, camera.control, camera.list, camera.snapshot, camera.stream`},
 			{api.RouteStream, "", "is answered by a stream and was asked for as a response"},
 			{api.RouteSnapshot, `{"camera":"side"}`, `camera "side" is not known here; these are: front, back`},
 			{api.RouteSnapshot, `{"quality":101}`, `"quality" is 101: it must be 0 to 100`},
