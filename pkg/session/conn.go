@@ -56,13 +56,16 @@ type Conn struct {
 	streams map[uint32]*Stream
 	nextID  uint32
 	theirs  uint32        // the highest stream id the other end has used
-	control fifo[Frame]   // goes first and is not kept: KEEPALIVE, METADATA_PUSH, ERROR on stream 0
+	control fifo[Frame]   // goes first and is not kept: answers to KEEPALIVE, METADATA_PUSH, ERROR on stream 0
+	said    int           // bytes in control
 	signals fifo[*Stream] // streams with CANCEL, REQUEST_N or ERROR to send
+	finals  int           // streams that have a last CANCEL or ERROR to send
 	fresh   ring          // streams that have just become ready
 	busy    ring          // streams that had a turn and have more
 	fair    bool          // the next turn is busy's
 	queued  int           // bytes in all streams' queues
-	waiting []*Stream     // Await said no
+	waiting []*Stream     // Await said no; some may have lost interest
+	weed    int           // look for those when waiting is so long
 	link    *link         // nil: none
 	reading chan struct{} // closed when the reader of the newest link has ended, however long ago the link was lost
 	open    bool          // frames of streams may leave on link: SETUP or RESUME_OK is behind us
@@ -95,6 +98,7 @@ type Stats struct {
 	Queued        int    // bytes that wait in streams
 	Streams       int
 	Probes        int // KEEPALIVEs sent because the retained bytes were half full
+	PushesLost    int // METADATA_PUSHes that found no link, or one with too much to take already
 }
 
 const (
@@ -103,7 +107,9 @@ const (
 	ackAfter   = 32 << 10
 	ackPause   = 10 * time.Millisecond // since the last time, or
 	ackEvery   = 256 << 10
-	maxStreams = 1 << 16 // the other end may have open at once
+	maxStreams = 1 << 16 // the other end may have open at once, and may leave the last words of unread
+
+	maxSaid = 256 << 10 // bytes of answers to KEEPALIVE, or of METADATA_PUSH, that wait: a peer that asks and never reads gets no more
 )
 
 func newConn(client bool, s *Setup, o Options) *Conn {
@@ -163,11 +169,27 @@ func (c *Conn) Stats() Stats {
 // Push sends a METADATA_PUSH. The protocol does not count it: over the loss of a link it may be lost.
 func (c *Conn) Push(metadata []byte) {
 	c.mu.Lock()
-	if c.err == nil && c.link != nil && len(metadata) <= maxFrame-headSize {
-		c.control.push(newFrame(0, core.FrameTypeMetadataPush, core.FlagMetadata, metadata))
+	if c.err == nil && c.link != nil && (c.said == 0 || c.said+len(metadata) <= maxSaid) && len(metadata) <= maxFrame-headSize {
+		c.say(newFrame(0, core.FrameTypeMetadataPush, core.FlagMetadata, metadata))
+	} else {
+		c.stats.PushesLost++
 	}
 	c.mu.Unlock()
 	c.Flush()
+}
+
+// say queues a control frame. mu is held.
+func (c *Conn) say(f Frame) {
+	c.control.push(f)
+	c.said += f.Size()
+}
+
+// hush drops the control frames that wait. mu is held.
+func (c *Conn) hush() {
+	for f, ok := c.control.pop(); ok; f, ok = c.control.pop() {
+		f.release()
+	}
+	c.said = 0
 }
 
 // Close says goodbye, with CONNECTION_CLOSE or another code of stream 0, and ends the session. It does not block.
@@ -199,11 +221,9 @@ func (c *Conn) attach(l *link, up bool, hello ...Frame) error {
 	c.remote = l.nc.RemoteAddr()
 	c.ackedAt = c.led.received
 	c.stats.Links++
-	for f, ok := c.control.pop(); ok; f, ok = c.control.pop() { // of the link that is no more
-		f.release()
-	}
+	c.hush() // what was for the link that is no more
 	for _, f := range hello {
-		c.control.push(f)
+		c.say(f)
 	}
 	c.heard.Store(c.now())
 	c.life.start()
@@ -405,9 +425,9 @@ func (c *Conn) receiveKeepalive(f Frame) error {
 	err := c.trim(func() error { return c.led.ack(pos) })
 	if !f.Has(core.FlagRespond) {
 		c.probing = false
-	} else if c.control.len() < maxControl {
+	} else if size := f.Size(); c.err == nil && c.said+size <= maxSaid {
 		c.ackedAt = c.led.received
-		c.control.push(keepaliveFrame(c.led.received, false, f.body()[8:]))
+		c.say(keepaliveFrame(c.led.received, false, f.body()[8:]))
 	}
 	awake := c.awake()
 	c.mu.Unlock()
@@ -416,8 +436,6 @@ func (c *Conn) receiveKeepalive(f Frame) error {
 	}
 	return err
 }
-
-const maxControl = 256 // answers to KEEPALIVE that wait: a peer that asks and never reads gets no more
 
 // acknowledge tells the other end our position when it must be keeping much for us.
 func (c *Conn) acknowledge() {
@@ -460,14 +478,12 @@ func (c *Conn) end(why error, tell *Error) {
 	for s, ok := c.signals.pop(); ok; s, ok = c.signals.pop() {
 		s.final.release()
 	}
-	for f, ok := c.control.pop(); ok; f, ok = c.control.pop() {
-		f.release()
-	}
+	c.hush()
 	_ = c.trim(func() error { c.led.drop(); return nil })
 	c.streams, c.waiting = nil, nil
 	l := c.link
 	if l != nil && tell != nil {
-		c.control.push(errorFrame(0, tell, c.mtu))
+		c.say(errorFrame(0, tell, c.mtu))
 	}
 	err, recv := c.err, c.recv
 	c.mu.Unlock()

@@ -42,6 +42,8 @@ var (
 	errSuperseded = errors.New("link superseded by a newer one")
 	errSilent     = errors.New("nothing heard from the other end")
 	errExpired    = errors.New("no link within the session time")
+	errTotal      = errors.New("the server's memory for resumption is used up")
+	errUnread     = errors.New("the other end does not read its answers")
 	errStreamIDs  = errors.New("stream ids used up")
 )
 

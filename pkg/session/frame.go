@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"github.com/rsocket/rsocket-go/core"
 )
@@ -158,7 +159,7 @@ func u64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 func errorFrame(id uint32, e *Error, mtu int) Frame {
 	text := e.Text
 	if room := mtu - headSize - 4; len(text) > room { // an ERROR cannot be fragmented
-		text = text[:room]
+		text = strings.ToValidUTF8(text[:room], "")
 	}
 	return newFrame(id, core.FrameTypeError, 0, u32(uint32(e.Code)), []byte(text))
 }

@@ -114,8 +114,8 @@ func (r *reader) fill() error {
 			r.r, r.w = 0, 0
 		case have == 0:
 			r.drop()
-		case r.need > len(r.blk.b)-r.r: // the frame that has begun does not fit: move its beginning
-			next := newBlock(max(blockSize, r.need))
+		case r.room(have) > len(r.blk.b)-r.r: // the frame that has begun does not fit: move its beginning
+			next := newBlock(max(blockSize, r.room(have)))
 			n := copy(next.b, r.blk.b[r.r:r.w])
 			r.drop()
 			r.blk, r.w = next, n
@@ -136,6 +136,10 @@ func (r *reader) fill() error {
 	}
 	return r.fillBlocking()
 }
+
+// room is how much to have for a frame of which have bytes are here: no more than a few times what has come, whatever
+// length it announces.
+func (r *reader) room(have int) int { return min(r.need, max(2*blockSize, 4*have)) }
 
 // fillBlocking waits with a few bytes of its own, so that an idle link holds no block.
 func (r *reader) fillBlocking() error {

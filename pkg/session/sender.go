@@ -1,6 +1,9 @@
 package session
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 const (
 	quantum  = 16 << 10 // of one stream per turn, and the rest of its last frame
@@ -91,6 +94,7 @@ func (c *Conn) gather(w *batch) bool {
 	for f, ok := c.control.pop(); ok; f, ok = c.control.pop() {
 		w.add(f)
 	}
+	c.said = 0
 	if c.ask || c.tell { // made as it leaves: there is never more than one, and it says what is true now
 		w.add(keepaliveFrame(c.led.received, c.ask, nil))
 		c.ask, c.tell, c.ackedAt = false, false, c.led.received
@@ -264,6 +268,19 @@ func (c *Conn) written(l *link, w *batch, err error) bool {
 		batches.Put(w)
 	}
 	return more
+}
+
+// wait lists s as one that waits for a moment to send. What has lost interest is weeded out each time the list has
+// doubled: without a link nobody else does. mu is held.
+func (c *Conn) wait(s *Stream) {
+	if c.weed = max(c.weed, 64); len(c.waiting) >= c.weed {
+		c.waiting = slices.DeleteFunc(c.waiting, func(s *Stream) bool {
+			s.waiting = s.asked
+			return !s.asked
+		})
+		c.weed = 2 * len(c.waiting)
+	}
+	c.waiting = append(c.waiting, s)
 }
 
 // awake takes the streams whose Await has come true. mu is held.

@@ -28,7 +28,7 @@ type ServerConfig struct {
 	// SessionTime is how long a session may be without a link; 2 min.
 	SessionTime time.Duration
 	// RetainTotal is how many bytes all sessions may keep for a RESUME; 512 MiB. Over it the session without a link
-	// that keeps most is ended first.
+	// that keeps most is ended first; when there is none, the one that keeps most.
 	RetainTotal int64
 	// NoResume refuses sessions that want to be resumed, as brokers without resumption do.
 	NoResume bool
@@ -356,26 +356,32 @@ func (s *Server) Close(ctx context.Context, code core.ErrorCode, text string) {
 	}
 }
 
-// evict ends the session without a link that keeps most. It runs in a goroutine of its own.
+// evict ends sessions until the others keep no more than they may: those without a link first, those that keep most
+// first. One with a link keeps much if its other end acknowledges nothing. evict runs in a goroutine of its own.
 func (s *Server) evict() {
+	for s.total.bytes.Load() > s.total.max {
+		victim, kept := s.victim()
+		if victim == nil {
+			return
+		}
+		s.count(func(n *ServerStats) { n.Evicted++ })
+		s.cfg.Log.Warn("session ended: all together keep too much", "bytes", kept, "limit", s.total.max)
+		victim.end(errTotal, protocolError("%v", errTotal))
+	}
+}
+
+func (s *Server) victim() (victim *Conn, most int) {
 	s.mu.Lock()
-	var victim *Conn
-	most := 0
+	defer s.mu.Unlock()
+	linked := true
 	for c := range s.sessions {
 		c.mu.Lock()
-		if c.link == nil && c.err == nil && c.led.bytes > most {
-			victim, most = c, c.led.bytes
+		if has := c.link != nil; c.err == nil && (linked && !has && c.led.bytes > 0 || linked == has && c.led.bytes > most) {
+			victim, most, linked = c, c.led.bytes, has
 		}
 		c.mu.Unlock()
 	}
-	if victim != nil {
-		s.stats.Evicted++
-	}
-	s.mu.Unlock()
-	if victim != nil {
-		s.cfg.Log.Warn("session ended: all together keep too much", "bytes", most, "limit", s.total.max)
-		victim.end(errors.New("the server's memory for resumption is used up"), nil)
-	}
+	return victim, most
 }
 
 // total counts the bytes that all sessions of a server keep.

@@ -140,6 +140,9 @@ func (s *Stream) finish(f Frame) {
 	}
 	s.final = f
 	s.signal()
+	if s.c.finals++; s.c.finals > maxStreams {
+		go s.c.end(errUnread, protocolError("%v", errUnread)) // mu is held
+	}
 }
 
 // Forget makes the session ignore what comes for the stream from here on; what is queued still leaves.
@@ -168,7 +171,7 @@ func (s *Stream) Await() bool {
 	s.asked = true
 	if !s.waiting {
 		s.waiting = true
-		s.c.waiting = append(s.c.waiting, s)
+		s.c.wait(s)
 	}
 	return false
 }
@@ -188,7 +191,7 @@ func (s *Stream) signal() {
 
 func (s *Stream) forget() {
 	if !s.gone {
-		s.gone = true
+		s.gone, s.asked = true, false
 		if s.id != 0 && s.c.streams[s.id] == s {
 			delete(s.c.streams, s.id)
 			s.c.calm()
@@ -210,8 +213,12 @@ func (s *Stream) takeSignal() (Frame, bool) {
 	switch {
 	case s.final.b != nil:
 		f := s.final
+		if len(f.b) == 0 { // it has left
+			return f, false
+		}
 		s.final = Frame{b: []byte{}} // nothing may follow
-		return f, len(f.b) > 0
+		s.c.finals--
+		return f, true
 	case s.id == 0 || s.inside:
 		return Frame{}, false
 	case s.refuse:
