@@ -99,6 +99,29 @@ func TestStreamOverAnOutageSkips(t *testing.T) {
 	})
 }
 
+// The link is lost while the next picture is being waited for: that one is not sent, and counts as skipped.
+func TestStreamCountsWhatWasChosenAndNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice(t, nil)
+		n, next := 0, uint64(0)
+		d.watch(t, "", func(h api.FrameHeader) bool {
+			if n > 0 && h.Seq != next+h.Skipped {
+				t.Errorf("number %d with %d skipped after %d", h.Seq, h.Skipped, next-1)
+			}
+			next = h.Seq + 1
+			if n++; n%10 == 0 {
+				go func() {
+					time.Sleep(5 * time.Millisecond) // it has been asked for the next one
+					d.net.Down(true)
+					time.Sleep(3 * time.Second)
+					d.net.Down(false)
+				}()
+			}
+			return n < 45
+		}, peer.Window(1))
+	})
+}
+
 func TestStreamKeepsToTheRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDevice(t, nil)
