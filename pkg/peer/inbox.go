@@ -190,7 +190,7 @@ func (st *stream) completed() {
 // half is over as well.
 func (st *stream) take(ctx context.Context) (Payload, error) {
 	for {
-		if ctx.Err() != nil {
+		if ctx != st.ctx && ctx.Err() != nil { // what ended a handler's context comes after what was received before it
 			return Payload{}, context.Cause(ctx)
 		}
 		st.mu.Lock()
