@@ -217,8 +217,7 @@ type Var struct {
 func Vars() []Var {
 	t := reflect.TypeFor[Config]()
 	vars := make([]Var, 0, t.NumField())
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		v := Var{
 			Name: prefix + "_" + upper(f.Name), Default: f.Tag.Get("default"),
 			Unit: f.Tag.Get("unit"), Example: f.Tag.Get("example"), Desc: f.Tag.Get("desc"),

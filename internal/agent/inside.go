@@ -165,18 +165,19 @@ func (e *exposition) add(name, help, kind string, v float64, labels []string) {
 		m = &metric{help: help, kind: kind}
 		e.metrics[name] = m
 	}
-	sample := name
+	var sample strings.Builder
+	sample.WriteString(name)
 	for i := 0; i < len(labels); i += 2 {
 		sep := ","
 		if i == 0 {
 			sep = "{"
 		}
-		sample += sep + labels[i] + `="` + labelEscapes.Replace(labels[i+1]) + `"`
+		sample.WriteString(sep + labels[i] + `="` + labelEscapes.Replace(labels[i+1]) + `"`)
 	}
 	if len(labels) > 0 {
-		sample += "}"
+		sample.WriteString("}")
 	}
-	m.samples = append(m.samples, sample+" "+strconv.FormatFloat(v, 'f', -1, 64))
+	m.samples = append(m.samples, sample.String()+" "+strconv.FormatFloat(v, 'f', -1, 64))
 }
 
 var labelEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -25,18 +26,18 @@ func watch(ctx context.Context, every time.Duration, loops []loop, feed func(), 
 	defer tick.Stop()
 	stuck := ""
 	for {
-		now := ""
+		var now strings.Builder
 		for _, l := range loops {
 			if err := l.alive(every); err != nil {
-				now += fmt.Sprintf("%s: %v; ", l.name, err)
+				now.WriteString(fmt.Sprintf("%s: %v; ", l.name, err))
 			}
 		}
-		if now == "" {
+		if now.String() == "" {
 			feed()
 		} else if stuck == "" {
-			log.Error("a loop stands still; the watchdog is not fed", "loops", now)
+			log.Error("a loop stands still; the watchdog is not fed", "loops", now.String())
 		}
-		stuck = now
+		stuck = now.String()
 		select {
 		case <-ctx.Done():
 			return
