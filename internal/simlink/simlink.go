@@ -113,7 +113,7 @@ type flow struct {
 	hit     func()
 }
 
-const segment = 1460 // bytes that arrive together where the rate is limited
+const segment = 1460 // bytes that arrive together where the rate is limited, unless a millisecond takes more
 
 type part struct {
 	b  []byte
@@ -209,7 +209,7 @@ func (f *flow) Write(b []byte, d *deadline) (n int, err error) {
 			for rest := append([]byte(nil), b[:some]...); len(rest) > 0; {
 				seg := rest
 				if f.path.Rate > 0 {
-					seg = rest[:min(segment, len(rest))]
+					seg = rest[:min(max(segment, f.path.Rate/1000), len(rest))]
 					f.free = f.free.Add(time.Duration(len(seg)) * time.Second / time.Duration(f.path.Rate))
 				}
 				f.parts = append(f.parts, part{seg, f.free.Add(f.path.Latency)})

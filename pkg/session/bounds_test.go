@@ -39,24 +39,21 @@ var position0 = strings.Repeat("\x00", 8)
 // TestPeerThatNeverReads: however much it says, what is to be told to it does not pile up.
 func TestPeerThatNeverReads(t *testing.T) {
 	const bound = 1 << 20
-	for name, say := range map[string]func(i int) []byte{
-		"KEEPALIVEs to be answered": func(int) []byte {
-			return frameBytes(0, core.FrameTypeKeepalive, core.FlagRespond, position0+strings.Repeat("x", 60_000))
-		},
-		"one large KEEPALIVE": func(int) []byte {
-			return frameBytes(0, core.FrameTypeKeepalive, core.FlagRespond, position0+strings.Repeat("x", 4<<20))
-		},
-		"payloads to be acknowledged": func(int) []byte {
-			return bytes.Repeat(frameBytes(99, core.FrameTypePayload, core.FlagNext, strings.Repeat("x", 60_000)), 5)
-		},
+	for name, c := range map[string]struct {
+		rounds int
+		say    []byte
+	}{
+		"KEEPALIVEs to be answered":   {100, frameBytes(0, core.FrameTypeKeepalive, core.FlagRespond, position0+strings.Repeat("x", 60_000))},
+		"large KEEPALIVEs":            {3, frameBytes(0, core.FrameTypeKeepalive, core.FlagRespond, position0+strings.Repeat("x", 2<<20))},
+		"payloads to be acknowledged": {600, frameBytes(99, core.FrameTypePayload, core.FlagNext, strings.Repeat("x", 33_000))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, simlink.Path{Buffer: 4096}, session.ServerConfig{})
 				nc, _ := w.dial(t.Context())
 				_, _ = nc.Write(setupBytes("token"))
-				for i := range 1000 {
-					if _, err := nc.Write(say(i)); err != nil {
+				for i := range c.rounds {
+					if _, err := nc.Write(c.say); err != nil {
 						return // thrown out: that is a bound too
 					}
 					time.Sleep(20 * time.Millisecond)
@@ -166,7 +163,7 @@ func TestTotalOfLinkedSessions(t *testing.T) {
 			_, _ = nc.Write(setupBytes("token" + string(rune('a'+i))))
 			_, _ = nc.Write(frameBytes(1, core.FrameTypeRequestStream, 0, "\x7f\xff\xff\xff"))
 			synctest.Wait()
-			s := w.remote.streams[i]
+			s := w.remote.stream(i)
 			for range 40 + i { // the first keeps least
 				s.Send(next(string(make([]byte, 10_000))))
 			}
@@ -239,7 +236,7 @@ func TestErrorTextIsCutBetweenRunes(t *testing.T) {
 			s.Send(request(core.FrameTypeRequestResponse, 0, ""))
 			c.Flush()
 			synctest.Wait()
-			w.remote.streams[i].Fail(core.ErrorCodeApplicationError, strings.Repeat("x", i)+strings.Repeat("€", 40))
+			w.remote.stream(i).Fail(core.ErrorCodeApplicationError, strings.Repeat("x", i)+strings.Repeat("€", 40))
 			w.conn().Flush()
 			synctest.Wait()
 			if got := local.seen()[i].data; !utf8.ValidString(got) || len(got) < 50 {

@@ -39,7 +39,7 @@ func TestResumeWaitsForTheOldReader(t *testing.T) {
 		c.Flush()
 		time.Sleep(10 * time.Millisecond)
 		w.link().Reset()
-		far := w.remote.streams[0]
+		far := w.remote.stream(0)
 		far.Send(next("the server's sender notices"))
 		far.Session().Flush()
 		time.Sleep(time.Millisecond)
@@ -210,7 +210,7 @@ func TestGoodbyeOnASilentLink(t *testing.T) {
 		synctest.Wait()
 		w.setDown(errDown)
 		w.link().Silence()
-		far := w.remote.streams[0]
+		far := w.remote.stream(0)
 		far.Send(next(string(make([]byte, 10_000)))) // its sender is stuck
 		far.Session().Flush()
 		synctest.Wait()

@@ -248,6 +248,7 @@ func TestMalformedFrames(t *testing.T) {
 				if code != core.ErrorCodeConnectionError {
 					t.Errorf("answered %v %q", code, text)
 				}
+				synctest.Wait()
 				if _, n, _ := w.server.Stats(); n != 0 {
 					t.Error("the session is still there")
 				}

@@ -25,7 +25,7 @@ func TestSlowLinkIsNotSilent(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			to := w.remote
 			if !fromClient {
-				s, to = w.remote.streams[0], local
+				s, to = w.remote.stream(0), local
 			}
 			for range 4 {
 				s.Send(next(string(make([]byte, 30_000))))

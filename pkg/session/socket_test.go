@@ -2,12 +2,20 @@ package session_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"flag"
 	"io"
-	"math/rand/v2"
+	"math"
+	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 var socketCuts = flag.Int("chaos.sockets", 100, "how many cuts of real connections TestCutRealSockets makes")
@@ -15,18 +23,21 @@ var socketCuts = flag.Int("chaos.sockets", 100, "how many cuts of real connectio
 // road is a way over real TCP connections: a relay on loopback that cuts each of them after a number of bytes.
 type road struct {
 	t     *testing.T
+	tls   *tls.Config // nil: plain
 	serve net.Listener
 	relay net.Listener
 	work  sync.WaitGroup
 
 	mu   sync.Mutex // guards the following
-	rnd  *rand.Rand
+	rnd  *mathrand.Rand
 	left int // cuts to make
 	made map[string]int
 	open map[net.Conn]bool
 }
 
-func newRoad(t *testing.T, seed uint64, cuts int) *road {
+const whole = math.MaxInt32 // bytes of a connection that is not cut
+
+func newRoad(t *testing.T, seed uint64, cuts int, secure *tls.Config) *road {
 	listen := func() net.Listener {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -35,17 +46,30 @@ func newRoad(t *testing.T, seed uint64, cuts int) *road {
 		return ln
 	}
 	return &road{
-		t: t, serve: listen(), relay: listen(),
-		rnd: rand.New(rand.NewPCG(seed, 7)), left: cuts, made: map[string]int{}, open: map[net.Conn]bool{},
+		t: t, tls: secure, serve: listen(), relay: listen(),
+		rnd: mathrand.New(mathrand.NewPCG(seed, 7)), left: cuts, made: map[string]int{}, open: map[net.Conn]bool{},
 	}
 }
 
 func (r *road) dial(ctx context.Context) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "tcp", r.relay.Addr().String())
+	nc, err := new(net.Dialer).DialContext(ctx, "tcp", r.relay.Addr().String())
+	if err != nil || r.tls == nil {
+		return nc, err
+	}
+	tc := tls.Client(nc, r.tls)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	return tc, nil
 }
 
 func (r *road) lead(serve func(net.Conn)) {
-	r.work.Go(func() { accept(&r.work, r.serve, serve) })
+	ln := r.serve
+	if r.tls != nil {
+		ln = tls.NewListener(ln, r.tls)
+	}
+	r.work.Go(func() { accept(&r.work, ln, serve) })
 	r.work.Go(func() { accept(&r.work, r.relay, r.carry) })
 }
 
@@ -78,17 +102,17 @@ func (r *road) carry(near net.Conn) {
 		return
 	}
 	r.mu.Lock()
-	at, kind, back := 1<<40, "", false
+	at, kind, back := whole, "", false
 	if r.left > 0 {
 		r.left--
-		// Not before the session is up: its SETUP and first KEEPALIVE are less than 1,500 bytes.
-		at, kind, back = 1500+r.rnd.IntN(60_000), []string{"RST", "FIN", "black hole"}[r.rnd.IntN(3)], r.rnd.IntN(2) == 0
+		// Not before the session is up: TLS, SETUP and the first KEEPALIVE are less than 4,000 bytes.
+		at, kind, back = 4000+r.rnd.IntN(60_000), []string{"RST", "FIN", "black hole"}[r.rnd.IntN(3)], r.rnd.IntN(2) == 0
 	}
 	r.open[near], r.open[far] = true, true
 	r.mu.Unlock()
 	hit := make(chan struct{})
 	copyTo := func(dst, src net.Conn, limited bool) {
-		n := int64(1 << 40)
+		n := int64(whole)
 		if limited {
 			n = int64(at)
 		}
@@ -113,8 +137,8 @@ func (r *road) carry(near net.Conn) {
 		}
 	}
 	var both sync.WaitGroup
-	both.Go(func() { copyTo(far, near, at < 1<<40 && !back) })
-	both.Go(func() { copyTo(near, far, at < 1<<40 && back) })
+	both.Go(func() { copyTo(far, near, at < whole && !back) })
+	both.Go(func() { copyTo(near, far, at < whole && back) })
 	over := make(chan struct{})
 	go func() { both.Wait(); close(over) }()
 	select {
@@ -134,9 +158,30 @@ func (r *road) carry(near net.Conn) {
 	}
 }
 
-// TestCutRealSockets has conversations over loopback TCP, through a broker, and cuts both legs.
+// secure is TLS between ends that trust one another's fresh certificate.
+func secure(t *testing.T) *tls.Config {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"broker"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, RootCAs: pool, ServerName: "broker"}
+}
+
+// TestCutRealSockets has conversations over loopback TCP and TLS, through a broker, and cuts both legs.
 func TestCutRealSockets(t *testing.T) {
-	const many = 16 // conversations at once
+	const many = 40 // conversations at once: most of their time goes by until a black hole is noticed
+	over := secure(t)
 	var mu sync.Mutex
 	made, runs := map[string]int{}, 0
 	total := func() (n int) {
@@ -157,8 +202,19 @@ func TestCutRealSockets(t *testing.T) {
 					return
 				}
 				seed := *chaosSeed + uint64(k+many*i)
-				laptop, device := newRoad(t, seed, 3), newRoad(t, seed+1<<32, 3)
-				st, name := variant(1+4*(k%3), seed)
+				cuts := 1 + k%3
+				laptop, device := newRoad(t, seed, cuts, nil), newRoad(t, seed+1<<32, cuts, nil)
+				st, name := variant(1+4*(k/3%3), seed)
+				name = name[len("laptop's leg"):]
+				if k%4 == 0 {
+					device.tls, name = over, name+", TLS to the device"
+				}
+				if k%5 == 0 {
+					laptop.tls, name = over, name+", TLS to the laptop"
+				}
+				if k%7 == 0 {
+					st.options.NotSent, st.options.Batch, name = 1<<10, 1<<10, name+", one frame at a time"
+				}
 				faults := st.play(t, laptop, device, func() {})
 				mu.Lock()
 				for _, r := range []*road{laptop, device} {
@@ -168,7 +224,7 @@ func TestCutRealSockets(t *testing.T) {
 				}
 				mu.Unlock()
 				for _, f := range faults {
-					t.Errorf("seed %d%s: %s", seed, name[len("laptop's leg"):], f)
+					t.Errorf("seed %d%s: %s", seed, name, f)
 				}
 				if len(faults) > 0 {
 					return

@@ -77,6 +77,9 @@ func (h *half) Left(n int)    { h.e.mu.Lock(); h.e.left += n; h.e.mu.Unlock() }
 func (h *half) Writable()     { h.e.mu.Lock(); h.e.writable++; h.e.mu.Unlock() }
 func (h *half) Ended(e error) { h.e.Ended(e) }
 
+// stream is the i-th that the other end opened.
+func (e *end) stream(i int) *session.Stream { e.mu.Lock(); defer e.mu.Unlock(); return e.streams[i] }
+
 func (e *end) ended() error { e.mu.Lock(); defer e.mu.Unlock(); return e.over }
 
 func (e *end) told() (writable, left int) {
