@@ -63,6 +63,14 @@ e2e: build deb-arm64 deb-armhf ## The virtual Pi: the package, a camera, broker 
 	@mkdir -p build/e2e
 	go test -tags e2e -count=1 -timeout 20m -v -artifacts -outputdir "$(CURDIR)/build/e2e" ./e2e
 
+SEED ?= $(shell date +%s)
+
+.PHONY: chaos
+chaos: ## Links cut at random bytes for longer than the tests do, on both legs; SEED=N plays a run again
+	@tools/need $(APT_BUILD)
+	@echo "SEED=$(SEED)"
+	go test -race -count=1 -timeout 30m ./pkg/session -run 'TestCut|TestBroken' -v -chaos.seed=$(SEED) -chaos.cuts=10000 -chaos.sockets=500
+
 .PHONY: interop
 interop: build ## Others' peers and brokers: rsocket-js, rsocket-java, rsocket-go, rsocket-broker; at most 8 minutes
 	e2e/interop/run.sh
