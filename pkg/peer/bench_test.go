@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net"
 	"runtime"
 	"strconv"
@@ -92,7 +93,7 @@ func benchHandler() peer.Funcs {
 	answer := func(req Payload) Payload { return Payload{Data: zeros[:binary.BigEndian.Uint32(req.Data)]} }
 	return peer.Funcs{
 		Response: func(_ context.Context, req Payload) (Payload, error) { return answer(req), nil },
-		Stream:   func(_ context.Context, req Payload) seq { return count(1<<62, answer(req)) },
+		Stream:   func(_ context.Context, req Payload) seq { return count(math.MaxInt, answer(req)) },
 	}
 }
 

@@ -326,7 +326,9 @@ func (c *Conn) receive(l *link, f Frame) error {
 		}
 		return c.receiveControl(f)
 	}
-	c.led.received += uint64(f.Size()) // the frame is here: nothing below may lose it
+	// The frame is here: nothing below may lose it. Stream 0 is not counted: rsocket-java counts by stream id
+	// (ResumableDuplexConnection), and an ERROR there is the last frame.
+	c.led.received += uint64(f.Size())
 	s := c.streams[id]
 	known := s != nil || !isRequest(t) || !c.theirsIs(id) || id <= c.theirs
 	if !known {

@@ -127,10 +127,6 @@ func u24(b []byte) int { return int(b[0])<<16 | int(b[1])<<8 | int(b[2]) }
 
 func putU24(b []byte, n int) { b[0], b[1], b[2] = byte(n>>16), byte(n>>8), byte(n) }
 
-// counted reports whether frames of stream id take part in resume positions. Stream 0 never does:
-// rsocket-java counts by stream id (ResumableDuplexConnection), and an ERROR there is the last frame.
-func counted(id uint32) bool { return id != 0 }
-
 // newFrame builds a frame whose body is the parts one after the other.
 func newFrame(id uint32, t core.FrameType, flags core.FrameFlag, parts ...[]byte) Frame {
 	n := headSize

@@ -30,7 +30,6 @@ type node interface {
 	dequeue() (buffer, error)
 	off() error
 	release() error // munmap and REQBUFS(0)
-	close() error
 }
 
 // picture is the format that the driver chose.

@@ -74,7 +74,6 @@ func (f *fake) request(int) (int, error) { return f.count, f.call("request") }
 func (f *fake) on() error                { close(f.streams); return f.call("on") }
 func (f *fake) off() error               { return f.call("off") }
 func (f *fake) release() error           { return f.call("release") }
-func (f *fake) close() error             { return f.call("close") }
 
 func (f *fake) queue(i int) error {
 	f.mu.Lock()
