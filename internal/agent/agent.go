@@ -58,6 +58,7 @@ type Agent struct {
 	files   files
 	clock   *link.Clock
 	book    *logbook
+	met     chan struct{} // holds one: there is a link to a broker
 
 	cameras *cameras
 	board   *gpio.Board // nil where there are neither sensors nor outputs
@@ -83,12 +84,12 @@ func New(o Options) (*Agent, error) {
 		return nil, fmt.Errorf("cannot read the host name: %w", err)
 	}
 	a := &Agent{
-		cfg: o.Config, log: slog.New(slog.NewMultiHandler(o.Log, book)), book: book, version: o.Version, boot: rand.Text(), started: time.Now(),
+		cfg: o.Config, log: slog.New(slog.NewMultiHandler(o.Log, book)), book: book, met: make(chan struct{}, 1), version: o.Version, boot: rand.Text(), started: time.Now(),
 		machine: readMachine(os.DirFS("/"), hostname),
 		device:  o.Config.Device,
 		notify:  newNotifier(os.Getenv),
 		clock:   newClock(os.DirFS("/")),
-		files:   files{os.Getenv("CREDENTIALS_DIRECTORY")},
+		files:   files{credentials: os.Getenv("CREDENTIALS_DIRECTORY"), state: os.Getenv("STATE_DIRECTORY")},
 	}
 	if a.device == "" {
 		a.device = api.DefaultDevice(hostname, a.machine.id)
@@ -156,6 +157,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		running.Go(func() { a.learnUnits(inner) })
 		loops = append(loops, loop{"sensors and outputs", a.board.Alive})
 	}
+	running.Go(func() { a.enrol(inner) })
 	a.notify.say("READY=1", status("connecting to "+a.cfg.Broker[0].String()))
 	linked := make(chan error, 1)
 	go func() {
@@ -289,6 +291,10 @@ type receiver struct {
 func (r receiver) Linked(up, resumed bool) {
 	if up {
 		r.a.advertise()
+		select {
+		case r.a.met <- struct{}{}:
+		default:
+		}
 	}
 	r.Peer.Linked(up, resumed)
 }

@@ -32,13 +32,23 @@ type broker struct {
 	pushes   chan []byte
 	ended    chan error
 	peer     *peer.Peer
+	response atomic.Pointer[func(peer.Payload) (peer.Payload, error)] // answers requests; nil refuses them
 }
 
 func newBroker(t *testing.T) *broker {
 	t.Helper()
 	b := &broker{sessions: make(chan *session.Conn, 8), pushes: make(chan []byte, 8), ended: make(chan error, 8)}
 	var err error
-	if b.peer, err = peer.New(peer.Config{Handler: peer.Funcs{Push: func(_ context.Context, md []byte) { b.pushes <- md }}}); err != nil {
+	handler := peer.Funcs{
+		Push: func(_ context.Context, md []byte) { b.pushes <- md },
+		Response: func(_ context.Context, req peer.Payload) (peer.Payload, error) {
+			if f := b.response.Load(); f != nil {
+				return (*f)(req)
+			}
+			return peer.Payload{}, peer.Errorf(peer.CodeInvalid, "nothing is known here")
+		},
+	}
+	if b.peer, err = peer.New(peer.Config{Handler: handler}); err != nil {
 		t.Fatal(err)
 	}
 	srv, err := session.NewServer(session.ServerConfig{Accept: func(c *session.Conn) (session.Receiver, error) {

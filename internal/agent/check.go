@@ -95,6 +95,9 @@ type Doctor struct {
 	machine machine
 }
 
+// stateDirectory is the unit's StateDirectory=.
+const stateDirectory = "/var/lib/perch-agent"
+
 const checkTimeout = 10 * time.Second // for one thing
 
 // Check looks at cfg, which is what Load said, or at loaded, its error.
@@ -130,7 +133,7 @@ func (d *Doctor) defaults() {
 	d.expand, d.open = driver.Expand, driver.Open
 	d.resolve, d.dial = resolve, func(l *link.Dialer) dialFunc { return l.Dial }
 	d.synced, d.disk, d.saving, d.groups = gpio.ClockSynced, freeDisk, powerSave, groupsOf
-	d.files = files{os.Getenv("CREDENTIALS_DIRECTORY")}
+	d.files = files{credentials: os.Getenv("CREDENTIALS_DIRECTORY"), state: stateDirectory}
 }
 
 // configuration says what holds. Secrets are in files and are not read for it.

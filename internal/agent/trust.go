@@ -16,7 +16,10 @@ import (
 
 // files reads what the configuration names. The unit gives the agent, which may not read a file of root's, copies of what is in
 // /etc/perch (systemd.exec(5), LoadCredential=perch:/etc/perch): /etc/perch/token is then perch_token in a folder of its own.
-type files struct{ credentials string } // that folder, "" without
+type files struct {
+	credentials string // that folder, "" without
+	state       string // where the agent may write, "" without
+}
 
 const (
 	credentialSource = "/etc/perch"
@@ -63,15 +66,31 @@ func (f files) auth(c Config) (wire.Auth, error) {
 	if c.TokenFile == "" {
 		return wire.Auth{}, nil
 	}
-	b, err := f.secret(c.TokenFile)
+	token, err := f.token(c)
 	if err != nil {
-		return wire.Auth{}, fmt.Errorf("%s_TOKEN_FILE: %w", prefix, err)
+		return wire.Auth{}, err
 	}
-	token := strings.TrimSpace(string(b))
-	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return wire.Auth{}, fmt.Errorf("%s_TOKEN_FILE: %s does not hold a token and nothing else", prefix, c.TokenFile)
+	if o, ok := f.exchanged(token); ok {
+		token = o
 	}
 	return wire.Auth{Scheme: wire.AuthBearer, Secret: token}, nil
+}
+
+// token reads the token that its owner gave this device.
+func (f files) token(c Config) (string, error) {
+	b, err := f.secret(c.TokenFile)
+	if err != nil {
+		return "", fmt.Errorf("%s_TOKEN_FILE: %w", prefix, err)
+	}
+	token := strings.TrimSpace(string(b))
+	if !isToken(token) {
+		return "", fmt.Errorf("%s_TOKEN_FILE: %s does not hold a token and nothing else", prefix, c.TokenFile)
+	}
+	return token, nil
+}
+
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // trust is whom this device trusts, and what it shows. The error lists everything that is wrong.

@@ -66,7 +66,7 @@ func TestAuth(t *testing.T) {
 func TestCredentialsOfTheUnitComeFirst(t *testing.T) {
 	d := folder{t, t.TempDir()}
 	copied := d.put("perch_token", "x", 0o600)
-	f := files{d.dir}
+	f := files{credentials: d.dir}
 	for path, want := range map[string]string{
 		"/etc/perch/token": copied, "/etc/perch/../perch/token": copied, "/etc/perch/other": "/etc/perch/other", "/srv/token": "/srv/token",
 	} {

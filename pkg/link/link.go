@@ -173,6 +173,9 @@ func (l *Link) session(ctx context.Context, broker URL, resume bool) (lasted tim
 	if !l.born.IsZero() {
 		lasted = max(time.Since(l.born), 1)
 	}
+	if err == nil {
+		err = errors.New("the session was closed here")
+	}
 	return lasted, reason(err, lasted > 0)
 }
 

@@ -178,6 +178,20 @@ func TestLinkSaysGoodbye(t *testing.T) {
 	})
 }
 
+func TestLinkBeginsAnewAfterItsSessionWasClosedHere(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t, session.ServerConfig{}, nil)
+		defer b.stop()
+		time.Sleep(time.Second)
+		b.Conn().Close(core.ErrorCodeConnectionClose, "once more")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if s := b.State(); s.Phase != Online || len(b.setups) != 2 {
+			t.Errorf("%+v after %d setups", s, len(b.setups))
+		}
+	})
+}
+
 func TestLinkWithoutResumption(t *testing.T) {
 	for mode, want := range map[Resume]string{ResumeAuto: "online", ResumeOff: "online", ResumeRequire: "offline"} {
 		t.Run(mode.String(), func(t *testing.T) {
