@@ -67,8 +67,8 @@ On your laptop:
   %s
 
 For each device:
-  perch-broker add device NAME
-`, state, state, u.Port(), loginLine(home, pin, token))
+  perch-broker add device NAME --state %s
+`, state, state, u.Port(), loginLine(home, pin, token), state)
 			return nil
 		},
 	}

@@ -221,3 +221,20 @@ func TestRoutesAreThoseThatAreServed(t *testing.T) {
 		}
 	})
 }
+
+// A device without sensors or outputs says so in a person's words, not in those of routes.
+func TestNothingIsWired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice(t, nil)
+		for route, words := range map[string]string{
+			api.RouteRead: "this device has no sensors; PERCH_SENSORS gives it some",
+			api.RouteSet:  "this device has no outputs; PERCH_OUTPUTS gives it some",
+		} {
+			_, err := d.RequestResponse(t.Context(), request(t, route, ""))
+			says(t, err, peer.CodeRejected, words)
+		}
+		for _, err := range d.RequestStream(t.Context(), request(t, api.RouteWatch, "")) {
+			says(t, err, peer.CodeRejected, "this device has no sensors")
+		}
+	})
+}

@@ -174,6 +174,10 @@ func (s *Service) wrong(route, asked string) error {
 		way = "a response"
 	case s.streams[route] != nil:
 		way = "a stream"
+	case route == api.RouteRead || route == api.RouteWatch:
+		return peer.Errorf(peer.CodeRejected, "this device has no sensors; PERCH_SENSORS gives it some")
+	case route == api.RouteSet:
+		return peer.Errorf(peer.CodeRejected, "this device has no outputs; PERCH_OUTPUTS gives it some")
 	default:
 		return peer.Errorf(peer.CodeInvalid, "route %q is not known here; these are: %s", clip(route), strings.Join(s.Routes(), ", "))
 	}
