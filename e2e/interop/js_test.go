@@ -84,6 +84,12 @@ func TestJSLaptopResumes(t *testing.T) {
 	laptopResumes(t, node)
 }
 
+// TestJSLargeSnapshot cuts the laptop's link in the middle of a picture of 5 MB.
+func TestJSLargeSnapshot(t *testing.T) {
+	table.Ran(t, Row{rsocketJS(), "laptop on our broker, with resume", "a snapshot of 5 MB, cut in its middle: it comes once, whole"})
+	largeSnapshot(t, node)
+}
+
 // TestJSBroker has rsocket-js stand in for a broker, and our agent resume on it.
 func TestJSBroker(t *testing.T) {
 	table.Ran(t, Row{rsocketJS(), "broker for our agent, with resume", "the agent registers; a snapshot; a stream of all pictures, cut mid-stream: none lost"})

@@ -166,3 +166,24 @@ func standIn(t *testing.T, start starter) {
 		t.Errorf("%d links; the agent said:\n%s", r.Links(), p.Said())
 	}
 }
+
+// largeSnapshot has a foreign laptop that resumes take a picture of more than 5 MB, whose link is cut in the middle of it.
+func largeSnapshot(t *testing.T, start starter) {
+	path, hash := large(t)
+	url := perchBroker(t)
+	agent(t, url, "hen-house", "PERCH_CAMERAS=still=replay:"+path)
+	r := NewRelay(t, hostPort(url))
+	r.Plan(func(link int) Cut {
+		if link > 1 {
+			return Cut{}
+		}
+		return Cut{From: FromServer, After: 2_500_000}
+	})
+	f := start(t, "client", "tcp://"+r.Addr(), "resume")
+	if s, err := take(t.Context(), f, "hen-house"); err != nil || s.SHA256 != hash {
+		t.Errorf("%d bytes came, %v", s.Bytes, err)
+	}
+	if r.Links() != 2 {
+		t.Errorf("%d links", r.Links())
+	}
+}

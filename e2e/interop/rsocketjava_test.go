@@ -76,6 +76,12 @@ func TestJavaLaptopResumes(t *testing.T) {
 	laptopResumes(t, jvm)
 }
 
+// TestJavaLargeSnapshot cuts the laptop's link in the middle of a picture of 5 MB.
+func TestJavaLargeSnapshot(t *testing.T) {
+	rsocketJava(t, "laptop on our broker, with resume", "a snapshot of 5 MB, cut in its middle: it comes once, whole")
+	largeSnapshot(t, jvm)
+}
+
 // TestJavaBroker has rsocket-java stand in for a broker, and our agent resume on it.
 func TestJavaBroker(t *testing.T) {
 	rsocketJava(t, "broker for our agent, with resume", "the agent registers; a snapshot; a stream of all pictures, cut mid-stream: none lost")

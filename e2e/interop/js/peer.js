@@ -16,10 +16,10 @@
 //
 // and, at a broker of Perch's devices or as one:
 //
-//   snapshot DEVICE          camera.snapshot: the header, with the picture's size and ends in "bytes", "first" and "last"
+//   snapshot DEVICE          camera.snapshot: the picture's header, with "bytes" and "sha256" of the picture itself
 //   pictures DEVICE COUNT BATCH OPTIONS   camera.stream, asked for BATCH at a time, then CANCEL: the list of such headers
 //   setup                    the MIME types in the metadata of the last SETUP, as a server
-const { randomBytes, randomUUID } = require("crypto");
+const { createHash, randomBytes, randomUUID } = require("crypto");
 const readline = require("readline");
 const { RSocketConnector, RSocketServer } = require("rsocket-core");
 const { CompositeMetadata, encodeCompositeMetadata, encodeRoutes, WellKnownMimeType } = require("rsocket-composite-metadata");
@@ -231,11 +231,11 @@ if (alibaba) {
 // mimeType is that of an entry. rsocket-js has it elsewhere where it is spelled out.
 const mimeType = (e) => e.mimeType ?? e.type;
 
-// header is what a picture says of itself, and a little of its bytes.
+// header is what a picture says of itself, and what its bytes are.
 function header(p) {
   for (const e of new CompositeMetadata(p.metadata))
     if (mimeType(e) === "application/vnd.perch.frame.v1+json")
-      return { ...JSON.parse(e.content), bytes: p.data.length, first: p.data.readUInt16BE(0), last: p.data.readUInt16BE(p.data.length - 2) };
+      return { ...JSON.parse(e.content), bytes: p.data.length, sha256: createHash("sha256").update(p.data).digest("hex") };
   throw new Error("the picture has no header");
 }
 

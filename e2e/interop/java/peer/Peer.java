@@ -2,6 +2,7 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 
 import io.netty.buffer.ByteBuf;
 import io.netty.buffer.ByteBufAllocator;
+import io.netty.buffer.ByteBufUtil;
 import io.netty.buffer.CompositeByteBuf;
 import io.netty.buffer.Unpooled;
 import io.rsocket.ConnectionSetupPayload;
@@ -26,6 +27,8 @@ import io.rsocket.util.DefaultPayload;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.net.URI;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -325,16 +328,24 @@ class Peer implements RSocket {
     }
   }
 
-  /** What a picture says of itself, and a little of its bytes. */
+  /** What a picture says of itself, and what its bytes are. */
   static String header(Payload p) {
     ByteBuf b = p.sliceData();
     for (CompositeMetadata.Entry e : new CompositeMetadata(p.sliceMetadata(), false))
       if ("application/vnd.perch.frame.v1+json".equals(e.getMimeType())) {
         String json = e.getContent().toString(UTF_8);
         return json.substring(0, json.length() - 1)
-            + String.format(",\"bytes\":%d,\"first\":%d,\"last\":%d}", b.readableBytes(), b.getUnsignedShort(0), b.getUnsignedShort(b.readableBytes() - 2));
+            + String.format(",\"bytes\":%d,\"sha256\":\"%s\"}", b.readableBytes(), sha256(ByteBufUtil.getBytes(b)));
       }
     throw new IllegalStateException("the picture has no header");
+  }
+
+  static String sha256(byte[] b) {
+    try {
+      return ByteBufUtil.hexDump(MessageDigest.getInstance("SHA-256").digest(b));
+    } catch (NoSuchAlgorithmException e) {
+      throw new IllegalStateException(e);
+    }
   }
 
   static Payload element(int i, int size) {
