@@ -79,6 +79,7 @@ func variant(i int, seed uint64) (st stage, name string) {
 
 // TestCutAtAnyByte cuts conversations at random bytes. With -chaos.seed and -chaos.cuts it is the long run.
 func TestCutAtAnyByte(t *testing.T) {
+	t.Parallel()
 	made, runs, kinds := 0, 0, map[string]int{}
 	for i := 0; made < *chaosCuts; i++ {
 		seed := *chaosSeed + uint64(i)
@@ -161,6 +162,7 @@ func (p *tap) Write(b []byte) (int, error) {
 // TestCutAtEveryFrame cuts the link right after the n-th frame of the conversation, for every n and in both
 // directions, until the conversation is over before the cut.
 func TestCutAtEveryFrame(t *testing.T) {
+	t.Parallel()
 	tk := talk{responses: 2, elements: 4, newest: 3, echoes: 3, forgets: 3, snapshot: 40_000}
 	for _, on := range []string{"direct", "laptop's leg", "device's leg"} {
 		for _, back := range []bool{false, true} {
@@ -197,6 +199,7 @@ func TestCutAtEveryFrame(t *testing.T) {
 
 // TestBrokenSessionIsCaught shows that the checker above can fail: a session with a fault is not let through.
 func TestBrokenSessionIsCaught(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]func(*session.Conn){
 		"drops one retained frame": session.DropRetained,
 		"counts before the write":  session.CountEarly,

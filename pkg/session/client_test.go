@@ -68,6 +68,7 @@ func TestSilenceIsNoticed(t *testing.T) {
 
 // TestServingAgain measures how long after the link is back a session is up again, for outages of every length.
 func TestServingAgain(t *testing.T) {
+	t.Parallel()
 	for _, outage := range []time.Duration{time.Second, time.Minute, time.Hour, 24 * time.Hour} {
 		for _, kicked := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {

@@ -62,6 +62,7 @@ func far(t *testing.T, path simlink.Path, o session.Options, stream func(ctx con
 
 // TestSnapshotCutInTheMiddle: 5 MB arrive once, and what crosses twice is less than a fragment.
 func TestSnapshotCutInTheMiddle(t *testing.T) {
+	t.Parallel()
 	for _, kind := range cutNames {
 		if kind == "one way out" {
 			continue // the answer comes the other way, and is here before anybody misses anything
@@ -152,6 +153,7 @@ func watch(t *testing.T, kind string, keep bool) (pictures []shown, held int) {
 
 // TestOutage takes the link away for 30 s, from a stream that keeps all and from one of the newest.
 func TestOutage(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"RST", "FIN", "black hole"} {
 		t.Run(kind, func(t *testing.T) {
 			all, _ := watch(t, kind, true)
