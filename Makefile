@@ -63,7 +63,7 @@ e2e: build deb-arm64 deb-armhf ## The virtual Pi: the package, a camera, broker 
 	@mkdir -p build/e2e
 	go test -tags e2e -count=1 -timeout 20m -v -artifacts -outputdir "$(CURDIR)/build/e2e" ./e2e
 
-SEED ?= $(shell date +%s)
+SEED := $(or $(SEED),$(shell date +%s))
 
 .PHONY: chaos
 chaos: ## Links cut at random bytes for longer than the tests do, on both legs; SEED=N plays a run again
