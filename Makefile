@@ -34,6 +34,8 @@ demo: build ## Everything once on this machine: broker, agent, a snapshot, 100 f
 test: ## The whole hermetic suite: Go only, race detector, random order; at most 5 minutes
 	@tools/need $(APT_BUILD)
 	go test -race -shuffle=on ./...
+	@# rsocket-go races by itself, so its part of the conformance suite runs without the detector.
+	go test -shuffle=on ./pkg/peer/peertest
 
 .PHONY: lint
 lint: ## Format, vet for every target, staticcheck, modernisers, module file, dead code, shell scripts
