@@ -2,6 +2,7 @@
 # deb.sh ARCH OUT: build cmd/agent for a Debian architecture (arm64, armhf, amd64) and pack it into OUT.
 # The same commit gives the same bytes: paths are trimmed, and every time stamp is the commit's.
 set -euo pipefail
+umask 022
 cd "$(dirname "$0")/.."
 arch=$1 out=$2
 host=$(dpkg --print-architecture)
@@ -17,6 +18,7 @@ esac
 if [ "$arch" = "$host" ]; then CC=gcc; fi
 
 stage=$out/$arch
+rm -rf "$stage/tree" "$stage"/*.deb
 mkdir -p "$stage"
 binary=$stage/perch-agent
 CGO_ENABLED=1 GOOS=linux go build -buildvcs=true -trimpath -tags netgo,osusergo \
@@ -31,4 +33,10 @@ export VERSION SOURCE_DATE_EPOCH DEB_ARCH BINARY STAGE
 gzip -9nc packaging/agent/perch-agent.8 >"$stage/perch-agent.8.gz"
 gzip -9nc packaging/agent/changelog.Debian >"$stage/changelog.Debian.gz"
 rm -f "$out"/perch-agent_*_"$arch".deb
-go tool -modfile=tools/go.mod nfpm package --config packaging/agent/nfpm.yaml --packager deb --target "$out/"
+go tool -modfile=tools/go.mod nfpm package --config packaging/agent/nfpm.yaml --packager deb --target "$stage/" >/dev/null
+packed=("$stage"/perch-agent_*.deb)
+
+# nfpm's own xz packs a sixth larger than liblzma's.
+dpkg-deb --raw-extract "${packed[0]}" "$stage/tree"
+dpkg-deb --root-owner-group -Zxz -z6 -Sextreme --build "$stage/tree" "$out/"
+rm -r "${packed[0]}" "$stage/tree"
