@@ -67,3 +67,43 @@ func HeldByReader(c *Conn) int {
 	}
 	return len(c.link.in.blk.b)
 }
+
+// Frames returns a function that takes the next frame from nc, as Conn.serve does.
+func Frames(nc net.Conn) func() error {
+	r := reader{nc: nc, max: maxFrame}
+	return func() error {
+		for {
+			f, ok, err := r.frame()
+			if ok {
+				_, err = sane(f)
+				return err
+			}
+			if err == nil {
+				err = r.fill()
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Ledger lets a benchmark keep frames of 1,000 bytes.
+type Ledger struct {
+	l ledger
+	f Frame
+}
+
+func NewLedger() *Ledger {
+	return &Ledger{ledger{retain: true}, newFrame(1, 0x0a, 0, make([]byte, 1000))}
+}
+func (l *Ledger) Send() { l.l.add(l.f) }
+func (l *Ledger) Ack()  { _ = l.l.ack(l.l.sent) }
+
+// Replay rewinds to what is acknowledged and takes all that is kept.
+func (l *Ledger) Replay() {
+	_ = l.l.rewind(l.l.acked)
+	for f, ok := l.l.replay(); ok; f, ok = l.l.replay() {
+		f.release()
+	}
+}

@@ -1,9 +1,10 @@
 package session
 
-// fifo is a queue that gives its memory back when it has long been empty.
+// fifo is a queue. When it has become empty it gives its memory back, unless it is little or was of use just now.
 type fifo[T any] struct {
 	s    []T
 	head int
+	most int // the longest s was since it was empty
 }
 
 func (q *fifo[T]) len() int { return len(q.s) - q.head }
@@ -17,6 +18,7 @@ func (q *fifo[T]) push(v T) {
 		q.s, q.head = q.s[:n], 0
 	}
 	q.s = append(q.s, v)
+	q.most = max(q.most, len(q.s))
 }
 
 func (q *fifo[T]) pop() (v T, ok bool) {
@@ -26,11 +28,10 @@ func (q *fifo[T]) pop() (v T, ok bool) {
 	var zero T
 	v, q.s[q.head] = q.s[q.head], zero
 	if q.head++; q.head == len(q.s) {
-		if q.head = 0; cap(q.s) > 64 {
+		if c := cap(q.s); c > 1024 || c > 64 && q.most < c/4 {
 			q.s = nil
-		} else {
-			q.s = q.s[:0]
 		}
+		q.s, q.head, q.most = q.s[:0], 0, 0
 	}
 	return v, true
 }

@@ -17,9 +17,8 @@ const (
 // Frame is one whole frame, received or on its way out. It is passed by value; its bytes are good
 // until the call that handed it over returns.
 type Frame struct {
-	b    []byte // 3-byte length, header, body
-	tail []byte // the rest of the body, where several frames share it (see Shared)
-	blk  *block // whose memory b is; nil: the garbage collector's
+	b   []byte // 3-byte length, header, body
+	blk *block // whose memory b is; nil: the garbage collector's
 }
 
 func (f Frame) head() uint16 { return binary.BigEndian.Uint16(f.b[lenSize+4:]) }
@@ -37,7 +36,7 @@ func (f Frame) Has(flag core.FrameFlag) bool { return f.head()&uint16(flag) != 0
 func (f Frame) StreamID() uint32 { return binary.BigEndian.Uint32(f.b[lenSize:]) & maxN }
 
 // Size returns the frame's bytes without the length before it: what resume positions count.
-func (f Frame) Size() int { return len(f.b) + len(f.tail) - lenSize }
+func (f Frame) Size() int { return len(f.b) - lenSize }
 
 // body is what follows the header.
 func (f Frame) body() []byte { return f.b[lenSize+headSize:] }
@@ -115,7 +114,7 @@ func (f Frame) release() {
 func (f Frame) keep() Frame {
 	if len(f.b) < copyBelow && f.blk != nil {
 		b := newBlock(len(f.b))
-		return Frame{b: b.b[:copy(b.b, f.b)], tail: f.tail, blk: b}
+		return Frame{b: b.b[:copy(b.b, f.b)], blk: b}
 	}
 	f.hold()
 	return f

@@ -33,7 +33,7 @@ var batches = sync.Pool{New: func() any { return new(batch) }}
 
 func (w *batch) add(f Frame) {
 	w.frames = append(w.frames, f)
-	w.n += len(f.b) + len(f.tail)
+	w.n += len(f.b)
 }
 
 func (w *batch) note(s *Stream, marked bool) {
@@ -215,7 +215,7 @@ func (l *link) put(w *batch, wait bool) (done bool, err error) {
 	if l.raw == nil {
 		w.buf = w.buf[:0]
 		for _, f := range w.frames {
-			w.buf = append(append(w.buf, f.b...), f.tail...)
+			w.buf = append(w.buf, f.b...)
 		}
 		_, err := l.nc.Write(w.buf)
 		return true, err
@@ -224,7 +224,6 @@ func (l *link) put(w *batch, wait bool) (done bool, err error) {
 		w.loaded = true
 		for _, f := range w.frames {
 			w.vec.add(f.b)
-			w.vec.add(f.tail)
 		}
 	}
 	err = l.write(w, wait)

@@ -180,7 +180,7 @@ func secure(t *testing.T) *tls.Config {
 
 // TestCutRealSockets has conversations over loopback TCP and TLS, through a broker, and cuts both legs.
 func TestCutRealSockets(t *testing.T) {
-	t.Parallel() // it mostly waits
+	t.Parallel()    // it mostly waits
 	const many = 40 // conversations at once: most of their time goes by until a black hole is noticed
 	over := secure(t)
 	var mu sync.Mutex
