@@ -1,5 +1,3 @@
-//go:build unix
-
 package session
 
 import (
@@ -8,6 +6,7 @@ import (
 	"unsafe"
 )
 
+// Other systems would do as well, but this was seen to work on Linux only.
 const fastLinks = true
 
 // tryRead is reader.try: one read that does not block. A link that has nothing gives its block back.
