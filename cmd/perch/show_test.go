@@ -34,11 +34,11 @@ func TestShow(t *testing.T) {
 		if p == showITerm2 {
 			pattern = `^\x1b\]1337;File=[^:]*:([^\x07]*)\x07$`
 		}
-		var encoded string
+		var encoded strings.Builder
 		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
-			encoded += m[1]
+			encoded.WriteString(m[1])
 		}
-		body, err := base64.StdEncoding.DecodeString(encoded)
+		body, err := base64.StdEncoding.DecodeString(encoded.String())
 		if err != nil {
 			t.Fatalf("%s: %v", p, err)
 		}
@@ -82,7 +82,7 @@ func TestChooseProtocol(t *testing.T) {
 		{showSixel, "TERM=xterm-256color", false, showSixel},
 	} {
 		env := map[string]string{}
-		for _, pair := range strings.Fields(tc.env) {
+		for pair := range strings.FieldsSeq(tc.env) {
 			name, value, _ := strings.Cut(pair, "=")
 			env[name] = value
 		}

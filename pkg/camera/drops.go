@@ -1,5 +1,7 @@
 package camera
 
+import "maps"
+
 import "sync"
 
 // drops counts dropped frames by reason.
@@ -25,8 +27,6 @@ func (d *drops) snapshot() map[string]uint64 {
 		return nil
 	}
 	c := make(map[string]uint64, len(d.n))
-	for k, v := range d.n {
-		c[k] = v
-	}
+	maps.Copy(c, d.n)
 	return c
 }

@@ -104,7 +104,7 @@ func TestAsksForAWindow(t *testing.T) {
 			o := <-end.opened
 			var asked []string
 			given, credit := 0, 0
-			for taken := 0; taken < 10; taken++ {
+			for taken := range 10 {
 				synctest.Wait()
 				o.mu.Lock()
 				if asked == nil {
