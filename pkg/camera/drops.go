@@ -1,8 +1,9 @@
 package camera
 
-import "maps"
-
-import "sync"
+import (
+	"maps"
+	"sync"
+)
 
 // drops counts dropped frames by reason.
 type drops struct {
