@@ -19,7 +19,7 @@ func TestAlibabaBroker(t *testing.T) {
 // endpoint behind the route.
 func TestAlibabaLaptop(t *testing.T) {
 	table.Ran(t, Row{rsocketJS(), "laptop on our broker, in the dialect of Alibaba's clients", `a snapshot and a paced stream by "camera.snapshot", "e=device:…"`})
-	url := perchBroker(t)
+	url, _ := perchBroker(t)
 	device := agent(t, url, "hen-house")
 	laptop(t, node(t, "client", url, "dialect=alibaba"), device)
 }
@@ -28,7 +28,7 @@ func TestAlibabaLaptop(t *testing.T) {
 func TestPlainDialect(t *testing.T) {
 	table.Ran(t, Row{rsocketJS(), "broker for our agent, in the plain dialect", "the agent registers; a snapshot"})
 	t.Run("at our broker", func(t *testing.T) {
-		url := perchBroker(t)
+		url, _ := perchBroker(t)
 		device := agent(t, url, "hen-house", "PERCH_DIALECT=plain")
 		laptop(t, node(t, "client", url), device)
 	})

@@ -43,6 +43,14 @@ func TestJSResume(t *testing.T) {
 	}
 }
 
+// TestJSHalfOpen has a link die without a word.
+func TestJSHalfOpen(t *testing.T) {
+	table.Ran(t, Row{rsocketJS(), "client and server, with resume", "a link that becomes a black hole within two streams: nothing lost"})
+	for _, role := range []string{"client", "server"} {
+		t.Run("rsocket-js is the "+role, func(t *testing.T) { halfOpen(t, node, role) })
+	}
+}
+
 // TestJSRefusesResumption has a server without resumption refuse ours, in the words that PERCH_RESUME=auto understands.
 func TestJSRefusesResumption(t *testing.T) {
 	table.Ran(t, Row{rsocketJS(), "broker for our agent, without resume", "the refusal is understood: the agent connects again without, and serves"})
@@ -68,14 +76,7 @@ func rsocketJS() string {
 // TestJSLaptop has rsocket-js ask our broker, with nothing but routing tags.
 func TestJSLaptop(t *testing.T) {
 	table.Ran(t, Row{rsocketJS(), "laptop on our broker, over TCP and WebSocket", `a snapshot, a paced stream and CANCEL with the routing tags "camera.snapshot", "device=…" alone`})
-	t.Run("tcp", func(t *testing.T) {
-		url := perchBroker(t)
-		laptop(t, node(t, "client", url), agent(t, url, "hen-house"))
-	})
-	t.Run("ws", func(t *testing.T) {
-		agents, laptops := webSocketBroker(t)
-		laptop(t, node(t, "client", laptops), agent(t, agents, "hen-house"))
-	})
+	laptops(t, node)
 }
 
 // TestJSLaptopResumes cuts the laptop's link within a stream of all pictures.

@@ -116,6 +116,16 @@ func hostPort(url string) string {
 	return addr
 }
 
+// laptops has a foreign laptop ask our broker over TCP and over a WebSocket.
+func laptops(t *testing.T, start starter) {
+	tcp, ws := perchBroker(t)
+	for _, url := range []string{tcp, ws} {
+		t.Run(url[:strings.Index(url, ":")], func(t *testing.T) {
+			laptop(t, start(t, "client", url), agent(t, tcp, "hen-house"))
+		})
+	}
+}
+
 // laptop is what a foreign laptop asks of our broker.
 func laptop(t *testing.T, f *Foreign, device *proc.Process) {
 	pictures(t, f, "hen-house", 20, 4, "{}")
@@ -137,7 +147,7 @@ func few(link int) Cut {
 
 // laptopResumes cuts a foreign laptop's link within a stream of all pictures.
 func laptopResumes(t *testing.T, start starter) {
-	url := perchBroker(t)
+	url, _ := perchBroker(t)
 	agent(t, url, "hen-house")
 	r := NewRelay(t, hostPort(url))
 	r.Plan(few)
@@ -170,7 +180,7 @@ func standIn(t *testing.T, start starter) {
 // largeSnapshot has a foreign laptop that resumes take a picture of more than 5 MB, whose link is cut in the middle of it.
 func largeSnapshot(t *testing.T, start starter) {
 	path, hash := large(t)
-	url := perchBroker(t)
+	url, _ := perchBroker(t)
 	agent(t, url, "hen-house", "PERCH_CAMERAS=still=replay:"+path)
 	r := NewRelay(t, hostPort(url))
 	r.Plan(func(link int) Cut {
@@ -182,6 +192,44 @@ func largeSnapshot(t *testing.T, start starter) {
 	f := start(t, "client", "tcp://"+r.Addr(), "resume")
 	if s, err := take(t.Context(), f, "hen-house"); err != nil || s.SHA256 != hash {
 		t.Errorf("%d bytes came, %v", s.Bytes, err)
+	}
+	if r.Links() != 2 {
+		t.Errorf("%d links", r.Links())
+	}
+}
+
+// halfOpen has a link of both sides' streams become a black hole: whoever is the client finds out, and resumes while the server
+// still believes in the old link.
+func halfOpen(t *testing.T, start starter, role string) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	hole := func(link int) Cut {
+		if link > 1 {
+			return Cut{}
+		}
+		return Cut{From: FromServer, After: 300_000, How: Silent}
+	}
+	var e *End
+	var f *Foreign
+	var r *Relay
+	if role == "client" {
+		l := Listen(t, "tcp", Terms{Resume: true})
+		r = NewRelay(t, hostPort(l.URL))
+		r.Plan(hole)
+		f = start(t, role, "tcp://"+r.Addr(), "resume", "keepalive=300", "lifetime=1500")
+		e = l.End()
+	} else {
+		addr := freePort(t)
+		f = start(t, role, "tcp://"+addr, "resume")
+		r = NewRelay(t, addr)
+		r.Plan(hole)
+		e = Dial(t, "tcp://"+r.Addr(), Terms{Resume: true})
+	}
+	ours := make(chan error, 1)
+	go func() { ours <- e.Ask.watch(ctx, 100, 20_000, 4) }()
+	f.Must(t, "100", "watch 100 20000 4")
+	if err := <-ours; err != nil {
+		t.Error(err)
 	}
 	if r.Links() != 2 {
 		t.Errorf("%d links", r.Links())

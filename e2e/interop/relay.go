@@ -50,29 +50,30 @@ type Crossed struct {
 }
 
 func (f Crossed) String() string {
-	text := fmt.Sprintf("link %d %s %d %v", f.Link, f.From, f.Stream, f.Type)
+	var text strings.Builder
+	text.WriteString(fmt.Sprintf("link %d %s %d %v", f.Link, f.From, f.Stream, f.Type))
 	switch f.Type {
 	case core.FrameTypeRequestN, core.FrameTypeRequestStream, core.FrameTypeRequestChannel:
-		text += fmt.Sprintf(" n=%d", f.Number)
+		text.WriteString(fmt.Sprintf(" n=%d", f.Number))
 	case core.FrameTypeKeepalive, core.FrameTypeResumeOK:
-		text += fmt.Sprintf(" position=%d", f.Number)
+		text.WriteString(fmt.Sprintf(" position=%d", f.Number))
 	case core.FrameTypeResume:
-		text += fmt.Sprintf(" received=%d kept-from=%d", f.Number, f.First)
+		text.WriteString(fmt.Sprintf(" received=%d kept-from=%d", f.Number, f.First))
 	case core.FrameTypeError:
-		text += fmt.Sprintf(" code=%#x", f.Number)
+		text.WriteString(fmt.Sprintf(" code=%#x", f.Number))
 	}
 	for _, flag := range []struct {
 		core.FrameFlag
 		name string
 	}{{core.FlagFollow, "F"}, {core.FlagComplete, "C"}, {core.FlagNext, "N"}, {core.FlagRespond, "R"}} {
 		if f.Flags.Check(flag.FrameFlag) && f.Stream != 0 == (flag.name != "R") {
-			text += " " + flag.name
+			text.WriteString(" " + flag.name)
 		}
 	}
 	if !f.Whole {
-		text += " (torn)"
+		text.WriteString(" (torn)")
 	}
-	return text
+	return text.String()
 }
 
 // Relay passes TCP connections on to a target, frame by frame where they are of frames.
@@ -85,6 +86,7 @@ type Relay struct {
 	plan   func(link int) Cut
 	links  int
 	open   map[*passage]struct{}
+	silent []net.Conn // ends of black holes, which are closed when the test is over
 	down   bool
 	frames []Crossed
 }
@@ -120,6 +122,11 @@ func NewRelay(t testing.TB, target string) *Relay {
 	t.Cleanup(func() {
 		l.Close()
 		r.Cut(RST)
+		r.mu.Lock()
+		for _, c := range r.silent {
+			_ = c.Close()
+		}
+		r.mu.Unlock()
 		r.work.Wait()
 	})
 	return r
@@ -223,6 +230,9 @@ func (p *passage) sever(how How) {
 		close(p.over)
 		p.r.mu.Lock()
 		delete(p.r.open, p)
+		if how == Silent {
+			p.r.silent = append(p.r.silent, p.ends[:]...)
+		}
 		p.r.mu.Unlock()
 		for _, c := range p.ends {
 			switch how {

@@ -60,14 +60,7 @@ func TestJavaResume(t *testing.T) {
 // TestJavaLaptop has rsocket-java ask our broker, with nothing but routing tags.
 func TestJavaLaptop(t *testing.T) {
 	rsocketJava(t, "laptop on our broker, over TCP and WebSocket", `a snapshot, a paced stream and CANCEL with the routing tags "camera.snapshot", "device=…" alone`)
-	t.Run("tcp", func(t *testing.T) {
-		url := perchBroker(t)
-		laptop(t, jvm(t, "client", url), agent(t, url, "hen-house"))
-	})
-	t.Run("ws", func(t *testing.T) {
-		agents, laptops := webSocketBroker(t)
-		laptop(t, jvm(t, "client", laptops), agent(t, agents, "hen-house"))
-	})
+	laptops(t, jvm)
 }
 
 // TestJavaLaptopResumes cuts the laptop's link within a stream of all pictures.
@@ -94,6 +87,14 @@ func TestJavaCreditUsedUp(t *testing.T) {
 	f, r := creditUsedUp(t, jvm, func(addr string) { Dial(t, "tcp://"+addr, Terms{Resume: true}) })
 	if err := waitGot(t.Context(), f, 8, 10*time.Second); err != nil {
 		t.Errorf("%v; what crossed:\n%s", err, r.Log(0))
+	}
+}
+
+// TestJavaHalfOpen has a link die without a word.
+func TestJavaHalfOpen(t *testing.T) {
+	rsocketJava(t, "client and server, with resume", "a link that becomes a black hole within two streams: nothing lost")
+	for _, role := range []string{"client", "server"} {
+		t.Run("rsocket-java is the "+role, func(t *testing.T) { halfOpen(t, jvm, role) })
 	}
 }
 

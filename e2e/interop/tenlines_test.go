@@ -3,16 +3,15 @@
 package interop
 
 import (
+	"net"
 	"os/exec"
 	"path/filepath"
 	"testing"
-
-	"net"
 )
 
 // TestTenLines has the lines of docs/CLIENTS.md fetch a snapshot through our broker.
 func TestTenLines(t *testing.T) {
-	url := perchBroker(t)
+	url, _ := perchBroker(t)
 	agent(t, url, "hen-house")
 	host, port, err := net.SplitHostPort(hostPort(url))
 	if err != nil {

@@ -11,14 +11,12 @@ import (
 	"image"
 	"image/jpeg"
 	"math/rand/v2"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/perchcam/perch/e2e/proc"
-	"github.com/perchcam/perch/pkg/broker"
 )
 
 // program is one that `make build` has built.
@@ -63,62 +61,34 @@ func agent(t testing.TB, url, device string, env ...string) *proc.Process {
 }
 
 // said waits for a line.
-func said(t testing.TB, p *proc.Process, text string) {
+func said(t testing.TB, p *proc.Process, text string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if _, err := p.Line(ctx, text); err != nil {
+	line, err := p.Line(ctx, text)
+	if err != nil {
 		t.Fatal(err)
 	}
+	return line
 }
 
-// perchBroker starts a perch-broker on a free port and returns its address.
-func perchBroker(t testing.TB) string {
+// perchBroker starts a perch-broker that listens on loopback, and returns its addresses for TCP and for WebSockets.
+func perchBroker(t testing.TB) (tcp, ws string) {
 	t.Helper()
-	p, url, err := proc.Broker(t.Context(), program(t, "perch-broker"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Stop(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("perch-broker said:\n%s", p.Said())
-		}
-	})
-	return url
+	p := ours(t, "perch-broker", []string{"--listen", "tcp://127.0.0.1:0", "--listen", "ws://127.0.0.1:0/rsocket"})
+	return listens(t, p, "tcp"), listens(t, p, "ws")
 }
 
-// webSocketBroker is Perch's broker within this process, with a port for agents and one for WebSockets.
-func webSocketBroker(t testing.TB) (agents, laptops string) {
+// listens waits until a broker says where it listens.
+func listens(t testing.TB, p *proc.Process, scheme string) string {
 	t.Helper()
-	b, err := broker.New(broker.Config{Listen: []string{"tcp://127.0.0.1:0"}, Version: "test"})
-	if err == nil {
-		err = b.Listen()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	nl, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := webSockets(b.Serve)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 2)
-	go func() { ended <- b.Run(ctx, ctx) }()
-	go func() { ended <- h.Serve(nl) }()
-	t.Cleanup(func() {
-		cancel()
-		h.Close()
-		for range 2 {
-			if err := <-ended; err != nil && err != http.ErrServerClosed {
-				t.Error(err)
-			}
+	for field := range strings.FieldsSeq(said(t, p, "msg=listening url="+scheme+"://")) {
+		if url, ok := strings.CutPrefix(field, "url="); ok {
+			return url
 		}
-	})
-	return b.URLs()[0], "ws://" + nl.Addr().String()
+	}
+	t.Fatalf("the broker does not listen for %s", scheme)
+	return ""
 }
 
 // seen is what a foreign peer saw of a picture.
