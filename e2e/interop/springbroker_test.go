@@ -80,7 +80,7 @@ func TestRSocketBroker(t *testing.T) {
 	if err := hen.Stop(); err != nil {
 		t.Error(err)
 	}
-	hen = agent(t, url, "hen-house")
+	agent(t, url, "hen-house")
 	snapshot(t, f, "hen-house")
 
 	_ = b.Stop()

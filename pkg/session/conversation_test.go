@@ -23,7 +23,6 @@ type history struct {
 	mu     sync.Mutex
 	faults []string
 	fnf    map[uint32]int
-	sent   map[string]uint32 // elements of a stream that its responder gave away
 	done   int
 }
 
