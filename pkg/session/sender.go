@@ -86,6 +86,22 @@ func (c *Conn) emit(w *batch, s *Stream, f Frame, marked bool) {
 
 // gather fills w with what leaves next and reports whether there is anything.
 func (c *Conn) gather(w *batch) bool {
+	if !c.load(w) {
+		return false
+	}
+	if c.led.retain && c.err == nil && c.led.received-c.ackedAt >= ackAfter {
+		c.position(w)
+	}
+	return true
+}
+
+// position adds a KEEPALIVE. It is made as it leaves: there is never more than one, and it says what is true now.
+func (c *Conn) position(w *batch) {
+	w.add(keepaliveFrame(c.led.received, c.ask, nil))
+	c.ask, c.tell, c.ackedAt = false, false, c.led.received
+}
+
+func (c *Conn) load(w *batch) bool {
 	if c.led.retain && !c.probing && c.led.bytes >= c.retainMax/2 {
 		// Acknowledgements travel in KEEPALIVE only: at its own pace the other end may be too late for our bound.
 		c.probing, c.ask = true, true
@@ -95,9 +111,8 @@ func (c *Conn) gather(w *batch) bool {
 		w.add(f)
 	}
 	c.said = 0
-	if c.ask || c.tell { // made as it leaves: there is never more than one, and it says what is true now
-		w.add(keepaliveFrame(c.led.received, c.ask, nil))
-		c.ask, c.tell, c.ackedAt = false, false, c.led.received
+	if c.ask || c.tell {
+		c.position(w)
 	}
 	if c.err != nil || !c.open {
 		return len(w.frames) > 0
