@@ -231,7 +231,8 @@ func halfOpen(t *testing.T, start starter, role string) {
 	if err := <-ours; err != nil {
 		t.Error(err)
 	}
-	if r.Links() != 2 {
-		t.Errorf("%d links", r.Links())
+	// rsocket-java has a RESUME wait until it gives the old link up, so more tries than one may be needed.
+	if r.Links() < 2 {
+		t.Error("the link was not made again")
 	}
 }
