@@ -73,17 +73,45 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 func (s *Server) Serve(nc net.Conn) error {
 	l := newLink(nc, s.cfg.NotSent, maxFirst)
 	defer l.close()
-	_ = nc.SetDeadline(time.Now().Add(s.cfg.FirstFrame))
+	var c *Conn
+	var resumed bool
+	var err error
+	apart(func() { c, resumed, err = s.admit(l) })
+	if err != nil {
+		return err
+	}
+	return s.after(c, c.read(l, resumed))
+}
+
+// apart runs f in a goroutine of its own and waits for it: TLS, SETUP and Accept need a deep stack, half of what an idle
+// session has, and the goroutine that reads would keep it.
+func apart(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	<-done
+}
+
+// admit reads l's first frame and returns the session that l is now the link of.
+func (s *Server) admit(l *link) (c *Conn, resumed bool, err error) {
+	_ = l.nc.SetDeadline(time.Now().Add(s.cfg.FirstFrame))
 	f, err := l.in.firstFrame()
 	if err != nil {
-		return s.refuse(l, err)
+		return nil, false, s.refuse(l, err)
 	}
-	_ = nc.SetDeadline(time.Time{})
+	_ = l.nc.SetDeadline(time.Time{})
 	l.in.max = s.cfg.MaxFrame
-	if f.Type() == core.FrameTypeSetup {
-		return s.begin(l, f)
+	switch f.Type() {
+	case core.FrameTypeSetup:
+		c, err = s.begin(l, f)
+		return c, false, err
+	case core.FrameTypeResume:
+		c, err = s.resume(l, f)
+		return c, true, err
 	}
-	return s.resume(l, f)
+	return nil, false, s.refuse(l, Errorf(core.ErrorCodeInvalidSetup, "%v", errNotFirst))
 }
 
 // firstFrame reads a SETUP, RESUME, RESUME_OK or ERROR. Anything else is recognised from its first bytes.
@@ -157,13 +185,10 @@ func (s *Server) Stats() (n ServerStats, sessions int, retained int64) {
 }
 
 // begin makes a session.
-func (s *Server) begin(l *link, f Frame) error {
-	refused := func(err error) error {
+func (s *Server) begin(l *link, f Frame) (*Conn, error) {
+	refused := func(err error) (*Conn, error) {
 		s.count(func(n *ServerStats) { n.RefusedSetups++ })
-		return say(l, codeOf(err, core.ErrorCodeRejectedSetup))
-	}
-	if f.Type() != core.FrameTypeSetup {
-		return refused(Errorf(core.ErrorCodeInvalidSetup, "%v", errNotFirst))
+		return nil, say(l, codeOf(err, core.ErrorCodeRejectedSetup))
 	}
 	setup, err := parseSetup(f)
 	if err != nil {
@@ -194,9 +219,9 @@ func (s *Server) begin(l *link, f Frame) error {
 	err = c.attach(l, true)
 	c.attaching.Unlock()
 	if err != nil {
-		return say(l, protocolError("%v", err))
+		return nil, say(l, protocolError("%v", err))
 	}
-	return s.after(c, c.read(l, false))
+	return c, nil
 }
 
 func (s *Server) enter(c *Conn, token [sha256.Size]byte) error {
@@ -258,13 +283,10 @@ func (s *Server) expire(c *Conn) {
 }
 
 // resume gives a session a new link. A RESUME that fails any check leaves the session as it is.
-func (s *Server) resume(l *link, f Frame) error {
-	refused := func(err error) error {
+func (s *Server) resume(l *link, f Frame) (*Conn, error) {
+	refused := func(err error) (*Conn, error) {
 		s.count(func(n *ServerStats) { n.RefusedResumes++ })
-		return say(l, codeOf(err, core.ErrorCodeRejectedResume))
-	}
-	if f.Type() != core.FrameTypeResume {
-		return s.refuse(l, Errorf(core.ErrorCodeInvalidSetup, "%v", errNotFirst))
+		return nil, say(l, codeOf(err, core.ErrorCodeRejectedResume))
 	}
 	r, err := parseResume(f)
 	if err != nil {
@@ -293,7 +315,7 @@ func (s *Server) resume(l *link, f Frame) error {
 		return refused(noMore(err))
 	}
 	s.count(func(n *ServerStats) { n.Resumes++ })
-	return s.after(c, c.read(l, true))
+	return c, nil
 }
 
 // goOn takes the session's old link away, however alive it looks, and returns the RESUME_OK.
