@@ -280,7 +280,7 @@ func TestChannelHalves(t *testing.T) {
 // Uploads are metered like answers.
 func TestChannelUploadIsMetered(t *testing.T) {
 	open(t, Config{}, func(h *house) {
-		_, cam := h.rawCamera("cam")
+		device, cam := h.rawCamera("cam")
 		l := h.rawLaptop()
 		got := l.request(session.Message{Type: core.FrameTypeRequestChannel, N: 1, Metadata: to("cam", "x")})
 		st := cam.stream(0)
@@ -296,6 +296,8 @@ func TestChannelUploadIsMetered(t *testing.T) {
 		if n := got.granted(); n != 3 {
 			t.Errorf("the laptop was granted %d after one has left", n)
 		}
+		device.cut(true) // nothing leaves any more, so nothing more is granted
+		synctest.Wait()
 		for range 3 {
 			got.say(flagN, []byte("too many"))
 		}
@@ -304,6 +306,8 @@ func TestChannelUploadIsMetered(t *testing.T) {
 		if last := log[len(log)-1]; !strings.HasPrefix(last, "ERROR INVALID") {
 			t.Errorf("the laptop that sent too much got %q", last)
 		}
+		device.back()
+		time.Sleep(10 * time.Second)
 		h.wantCalm()
 	})
 }
