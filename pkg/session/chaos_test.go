@@ -164,25 +164,34 @@ func (p *tap) Write(b []byte) (int, error) {
 func TestCutAtEveryFrame(t *testing.T) {
 	t.Parallel()
 	tk := talk{responses: 2, elements: 4, newest: 3, echoes: 3, forgets: 3, snapshot: 40_000}
-	for _, on := range []string{"direct", "laptop's leg", "device's leg"} {
+	for i := range 12 { // every leg, each in frames of every size
 		for _, back := range []bool{false, true} {
+			st, on := variant(i, 1)
+			st.talk, st.path = tk, simlink.Path{Latency: 5 * time.Millisecond}
 			n, cut := 1, true
 			for ; cut; n++ {
 				cut = false
 				var armed atomic.Bool // once the session is up: before, nothing has been asked
-				st := stage{seed: uint64(n), talk: tk, direct: on == "direct", path: simlink.Path{Latency: 5 * time.Millisecond}}
+				var mu sync.Mutex     // two legs may be cut at once
+				st.seed = uint64(n)
 				st.meddle = func(_, _ *session.Conn) { armed.Store(true) }
 				st.arrange = func(laptop, device *leg) {
-					l := laptop
-					if on == "device's leg" {
-						l = device
-					}
-					hit := sync.OnceFunc(func() { cut = true; l.newest().Reset() })
-					wrap := func(nc net.Conn) net.Conn { return &tap{Conn: nc, armed: &armed, left: n, hit: hit} }
-					if serve := l.serve; back {
-						l.serve = func(nc net.Conn) { serve(wrap(nc)) }
-					} else {
-						l.wrap = wrap
+					for _, l := range []*leg{laptop, device} {
+						if l == nil || l == laptop && strings.HasPrefix(on, "device's") || l == device && strings.HasPrefix(on, "laptop's") {
+							continue
+						}
+						hit := sync.OnceFunc(func() {
+							mu.Lock()
+							cut = true
+							mu.Unlock()
+							l.newest().Reset()
+						})
+						wrap := func(nc net.Conn) net.Conn { return &tap{Conn: nc, armed: &armed, left: n, hit: hit} }
+						if serve := l.serve; back {
+							l.serve = func(nc net.Conn) { serve(wrap(nc)) }
+						} else {
+							l.wrap = wrap
+						}
 					}
 				}
 				for _, f := range st.run(t) {
@@ -191,7 +200,7 @@ func TestCutAtEveryFrame(t *testing.T) {
 			}
 			t.Logf("%s, back %v: cut after each of %d frames", on, back, n-2)
 			if n < 15 {
-				t.Errorf("only %d frames", n)
+				t.Errorf("%s: only %d frames", on, n)
 			}
 		}
 	}
