@@ -25,6 +25,7 @@ type rule struct {
 // rules go from the bottom up; the longest room that fits is the one that counts.
 var rules = []rule{
 	{"internal/simlink", nil, "a network knows nothing of what crosses it"},
+	{"internal/edits", nil, "it knows words and nothing else"},
 	{"internal/version", nil, "it only reads what the go command stamped"},
 	{"pkg/wire", nil, "codecs are bytes and structs, nothing else"},
 	{"pkg/api", []string{"pkg/wire"}, "what agent and laptop both mean needs no connection"},
@@ -36,11 +37,11 @@ var rules = []rule{
 	{"pkg/broker", []string{"pkg/session", "pkg/peer", "pkg/wire", "pkg/api", "pkg/link"}, "the switch must work with any agent and any laptop"},
 	{"pkg/client", []string{"pkg/session", "pkg/peer", "pkg/wire", "pkg/api", "pkg/link"}, "a laptop's program imports no hardware and no broker"},
 	{"pkg/client/clienttest", []string{"pkg/client", "pkg/broker", "pkg/session", "pkg/peer", "pkg/wire", "pkg/api", "pkg/link", "internal/simlink"}, "a whole world to test clients in"},
-	{"internal/agent", []string{"internal/agent", "pkg/camera", "pkg/gpio", "pkg/link", "pkg/session", "pkg/peer", "pkg/wire", "pkg/api"}, "the agent joins hardware and link, and no broker"},
+	{"internal/agent", []string{"internal/edits", "internal/agent", "pkg/camera", "pkg/gpio", "pkg/link", "pkg/session", "pkg/peer", "pkg/wire", "pkg/api"}, "the agent joins hardware and link, and no broker"},
 	{"internal/agent/service", []string{"pkg/camera", "pkg/gpio", "pkg/peer", "pkg/wire", "pkg/api"}, "services answer requests and know no link"},
 	{"cmd/agent", []string{"internal/version", "internal/agent", "pkg/gpio/host", "pkg/gpio"}, "mains are thin"},
 	{"cmd/broker", []string{"internal/version", "pkg/broker"}, "mains are thin"},
-	{"cmd/perch", []string{"internal/version", "pkg/client", "pkg/api", "pkg/wire", "pkg/broker"}, "the CLI is built on what everybody can import"},
+	{"cmd/perch", []string{"internal/edits", "internal/version", "pkg/client", "pkg/api", "pkg/wire", "pkg/broker"}, "the CLI is built on what everybody can import"},
 }
 
 // homes says which rooms may import a foreign module.

@@ -24,6 +24,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/perchcam/perch/internal/edits"
 	"github.com/perchcam/perch/pkg/client"
 )
 
@@ -169,7 +170,7 @@ func known(asked string, names []string) string {
 	}
 	best, distance := "", len(asked)/2+1
 	for _, name := range names {
-		if d := apart(asked, name); d < distance {
+		if d := edits.Between(asked, name); d < distance {
 			best, distance = name, d
 		}
 	}
@@ -181,27 +182,6 @@ func known(asked string, names []string) string {
 		return fmt.Sprintf("there are %d devices: perch devices lists them", len(names))
 	}
 	return "there is: " + strings.Join(names, ", ")
-}
-
-// apart is the edit distance of two names: characters to insert, delete or replace.
-func apart(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // size writes a number of bytes for a person.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
+	"github.com/perchcam/perch/internal/edits"
 	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/camera"
 	"github.com/perchcam/perch/pkg/gpio"
@@ -120,7 +121,7 @@ func unknown(vars []Var) (errs []error) {
 func like(name string, known map[string]bool) string {
 	best, distance := "", 4
 	for other := range known {
-		if d := edits(name, other); d < distance || d == distance && other < best {
+		if d := edits.Between(name, other); d < distance || d == distance && other < best {
 			best, distance = other, d
 		}
 	}
@@ -128,26 +129,6 @@ func like(name string, known map[string]bool) string {
 		return "; perch-agent --help lists them"
 	}
 	return "; is it " + best + "?"
-}
-
-// edits is how many letters must be put in, left out or replaced to make b of a.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			d := diagonal
-			if a[i] != b[j] {
-				d = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], d
-		}
-	}
-	return row[len(b)]
 }
 
 // Check says what is wrong with the configuration, all of it, each line with its variable's name.
