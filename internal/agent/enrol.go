@@ -22,9 +22,6 @@ import (
 // broker is there for the first time. That one is kept in the unit's state directory, together with the hash of what it was
 // exchanged for: whoever puts another token into the file means that one.
 
-// routeEnrol is where Perch's broker exchanges an enrolment token.
-const routeEnrol = "broker.enrol"
-
 // own is a token that was exchanged.
 type own struct {
 	For   string `json:"for"` // hash of what it was exchanged for
@@ -114,11 +111,11 @@ func answered(err error) bool {
 func (a *Agent) exchange(ctx context.Context, conn *session.Conn) (own, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second) // a broker of another kind may wait for ever
 	defer cancel()
-	md, err := wire.Request{Route: routeEnrol}.Append(nil, a.cfg.Dialect)
+	md, err := wire.Request{Route: api.RouteEnrol}.Append(nil, a.cfg.Dialect)
 	if err != nil {
 		return own{}, err
 	}
-	data, err := json.Marshal(map[string]string{"device": a.device})
+	data, err := json.Marshal(api.EnrolRequest{Device: a.device})
 	if err != nil {
 		return own{}, err
 	}

@@ -27,7 +27,7 @@ func TestEnrol(t *testing.T) {
 	asked := make(chan string, 8)
 	answer := func(req peer.Payload) (peer.Payload, error) {
 		target, err := wire.ParseRequest(req.Metadata)
-		if err != nil || string(target.Route) != "broker.enrol" {
+		if err != nil || string(target.Route) != api.RouteEnrol {
 			return peer.Payload{}, peer.Errorf(peer.CodeInvalid, "not known here")
 		}
 		asked <- string(req.Data)

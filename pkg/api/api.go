@@ -24,6 +24,7 @@
 //	broker.devices    request-response  DevicesRequest  Devices
 //	broker.watch      request-stream    DevicesRequest  DeviceEvent…
 //	broker.info       request-response  -               BrokerInfo
+//	broker.enrol      request-response  EnrolRequest    Enrolled
 package api
 
 import "github.com/perchcam/perch/pkg/wire"
@@ -52,7 +53,12 @@ const (
 	RouteDevices      = "broker.devices"
 	RouteDevicesWatch = "broker.watch"
 	RouteBrokerInfo   = "broker.info"
+	RouteEnrol        = "broker.enrol" // with an enrolment token: for a token of the device's own
 )
+
+// NotPermitted begins the text of the error REJECTED with which the broker refuses a route to a role: the protocol has no code
+// that tells it from other rejections, and unlike them asking again is in vain.
+const NotPermitted = "not permitted: "
 
 // MIME types of data and of metadata entries.
 const (

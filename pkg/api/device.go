@@ -125,6 +125,20 @@ type BrokerInfo struct {
 	Viewers int       `json:"viewers"`
 }
 
+// EnrolRequest is the request of RouteEnrol.
+type EnrolRequest struct {
+	Device string `json:"device"`
+}
+
+// Check says what is wrong with the request.
+func (r EnrolRequest) Check() error { return CheckName("device", r.Device) }
+
+// Enrolled is the answer of RouteEnrol.
+type Enrolled struct {
+	Device string `json:"device"`
+	Token  string `json:"token"` // the device's own
+}
+
 func clip(s string) string {
 	if len(s) > maxText {
 		return s[:maxText] + "…"

@@ -126,14 +126,14 @@ func TestRolesAndScopes(t *testing.T) {
 			{guest, "garden-1", api.RouteSnapshot, ""},
 			{guest, "front-door", api.RouteSnapshot, `there is no device "front-door"`},
 			{guest, "nowhere", api.RouteSnapshot, `there is no device "nowhere"`},
-			{guest, "garden-1", api.RouteSet, `the role "viewer" may not ask for "gpio.set"`},
-			{guest, "garden-1", api.RouteLogs, "may not"},
+			{guest, "garden-1", api.RouteSet, `not permitted: the role viewer may not ask for "gpio.set", which is for operator and admin`},
+			{guest, "garden-1", api.RouteLogs, "which is for admin"},
 			{owner, "front-door", api.RouteSet, ""},
 			{owner, "front-door", api.RouteLogs, "may not"},
 			{owner, "", api.RouteBrokerInfo, "may not"},
 			{root, "front-door", api.RouteLogs, ""},
 			{root, "", api.RouteBrokerInfo, ""},
-			{root, "", access.RouteEnrol, "only an enrolment token"},
+			{root, "", api.RouteEnrol, "only an enrolment token"},
 		} {
 			md := meta(wire.Plain, wire.Request{Route: c.route, Device: c.device})
 			if _, err := c.who.ask(md); c.text != "" {
@@ -210,7 +210,7 @@ func TestEnrolling(t *testing.T) {
 	store, tokens := lock(t)
 	open(t, Config{Access: store}, func(h *house) {
 		card := h.deviceOf("shed", tokens["flash"], nil)
-		md := meta(wire.Plain, wire.Request{Route: access.RouteEnrol})
+		md := meta(wire.Plain, wire.Request{Route: api.RouteEnrol})
 		v, err := card.RequestResponse(h.ctx, peer.Payload{Metadata: md, Data: []byte(`{"device":"shed"}`)})
 		var got struct{ Device, Token string }
 		if err == nil {
@@ -222,7 +222,7 @@ func TestEnrolling(t *testing.T) {
 		_, err = card.RequestResponse(h.ctx, peer.Payload{Metadata: md, Data: []byte(`{"device":"shed"}`)})
 		wantError(t, err, core.ErrorCodeRejected, "has been used")
 		_, err = card.ask(to("garden-1", api.RouteSnapshot))
-		wantError(t, err, core.ErrorCodeRejected, `the role "enrol" may not`)
+		wantError(t, err, core.ErrorCodeRejected, `the role enrol may not`)
 		card.leave()
 		h.deviceOf("shed", got.Token, named("shed"))
 		if got, err := h.holder(tokens["root"]).ask(to("shed", "x")); got != "shed" || err != nil {

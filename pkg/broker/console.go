@@ -44,7 +44,7 @@ func (c console) response(ctx context.Context, req peer.Payload) (peer.Payload, 
 		return encode(api.Devices{Devices: list})
 	case api.RouteBrokerInfo:
 		return encode(c.b.info())
-	case access.RouteEnrol:
+	case api.RouteEnrol:
 		return c.b.enrol(l, req.Data)
 	default:
 		return peer.Payload{}, unknownRoute(route)
@@ -128,19 +128,17 @@ func (b *Broker) info() api.BrokerInfo {
 
 // enrol gives a device credentials of its own for an enrolment token.
 func (b *Broker) enrol(l *leg, data []byte) (peer.Payload, error) {
-	var q struct {
-		Device string `json:"device"`
-	}
 	if l.grant.Role != access.Enrol {
-		return peer.Payload{}, peer.Errorf(peer.CodeRejected, "only an enrolment token can be exchanged")
+		return peer.Payload{}, peer.Errorf(peer.CodeRejected, "%sonly an enrolment token can be exchanged", api.NotPermitted)
 	}
-	if err := json.Unmarshal(data, &q); err != nil {
-		return peer.Payload{}, peer.Errorf(peer.CodeInvalid, "the request is no JSON with the name of a device: %v", err)
+	q, err := api.Parse[api.EnrolRequest](data)
+	if err != nil {
+		return peer.Payload{}, peer.Errorf(peer.CodeInvalid, "%v", err)
 	}
 	token, err := b.cfg.Access.Enrol(l.grant, q.Device)
 	if err != nil {
 		return peer.Payload{}, peer.Errorf(peer.CodeRejected, "%v", err)
 	}
 	b.log.Info("device enrolled", "device", q.Device, "credential", l.grant.Credential, "remote", l.conn.RemoteAddr())
-	return encode(map[string]string{"device": q.Device, "token": token})
+	return encode(api.Enrolled{Device: q.Device, Token: token})
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/rsocket/rsocket-go/core"
 
+	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/broker/access"
 	"github.com/perchcam/perch/pkg/session"
 	"github.com/perchcam/perch/pkg/wire"
 )
@@ -31,7 +33,7 @@ func (b *Broker) dispatch(r *route, first session.Frame) session.Owner {
 	case b.draining.Load():
 		return r.refuse(&fault{refusedDraining, core.ErrorCodeRejected, "the broker is stopping: ask again in a moment"})
 	case !r.from.grant.May(string(t.Route)):
-		return r.refuse(&fault{refusedRole, core.ErrorCodeRejected, fmt.Sprintf("the role %q may not ask for %q", r.from.grant.Role, t.Route)})
+		return r.refuse(&fault{refusedRole, core.ErrorCodeRejected, notPermitted(r.from.grant.Role, string(t.Route))})
 	case forConsole(&t):
 		return b.console.Request(r.near, first)
 	case !addressed(&t):
@@ -79,6 +81,15 @@ func forConsole(t *wire.Target) bool {
 	return strings.HasPrefix(string(t.Route), consolePrefix) && t.Device == nil
 }
 
+// notPermitted says who may ask for a route, if a role may not.
+func notPermitted(role access.Role, route string) string {
+	var may []string
+	for _, r := range access.WhoMay(route) {
+		may = append(may, string(r))
+	}
+	return fmt.Sprintf("%sthe role %s may not ask for %q, which is for %s", api.NotPermitted, role, route, strings.Join(may, " and "))
+}
+
 // addressed reports whether a request says anything about its target.
 func addressed(t *wire.Target) bool {
 	for range t.Conditions() {
@@ -96,7 +107,11 @@ func notThere(t *wire.Target, away bool) *fault {
 	if away {
 		return &fault{refusedAway, core.ErrorCodeRejected, name + " is away: its link is lost, and it has not come back in time"}
 	}
-	return &fault{refusedUnknown, core.ErrorCodeRejected, "there is no " + strings.TrimPrefix(name, "a ")}
+	code := core.ErrorCodeRejected
+	if t.Dialect == wire.Alibaba {
+		code = core.ErrorCodeInvalid // RST-900405 at Alibaba's own broker, and its clients know it by this code
+	}
+	return &fault{refusedUnknown, code, "there is no " + strings.TrimPrefix(name, "a ")}
 }
 
 // waitOf returns how long a request says it would wait.

@@ -46,7 +46,7 @@ func (q question) payload(n *conn) (peer.Payload, error) {
 	if err != nil {
 		return peer.Payload{}, invalid(err)
 	}
-	md, err := r.Append(nil, wire.RSocketBroker)
+	md, err := r.Append(nil, n.c.cfg.Dialect)
 	if err != nil {
 		return peer.Payload{}, invalid(err)
 	}
@@ -156,19 +156,16 @@ func (c *Client) follow(ctx context.Context, f follow) error {
 }
 
 // passing reports whether what ended a stream may be over soon. Before it had begun only the end of a session
-// is: a person who asks for a device that is not there wants to hear of it.
+// is: a person who asks for a device that is not there wants to hear of it. A broker that refuses us is never.
 func passing(err error, began bool) bool {
+	if e, ok := errors.AsType[*Error](err); ok && (began || e.Kind == ErrRefused) {
+		return e.Kind == ErrUnreachable
+	}
 	if over(err) {
 		return true
 	}
-	if !began {
-		return false
-	}
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Kind == ErrUnreachable
-	}
 	e, ok := errors.AsType[*peer.Error](err)
-	return ok && (e.Code == peer.CodeCanceled || e.Code == peer.CodeRejected)
+	return began && ok && (e.Code == peer.CodeCanceled || kindOf(e) == ErrRejected)
 }
 
 // followOnce asks once. got: an answer came; more: f wants more of them; lost: since when there was no link, or now.

@@ -49,6 +49,8 @@ type Config struct {
 	Dial func(ctx context.Context) (net.Conn, error)
 	TLS  *tls.Config // for tls:// and wss://; nil trusts the system's certificates
 	Auth wire.Auth   // none
+	// Dialect is what the broker understands. Perch's own understands all.
+	Dialect wire.Dialect
 	// Insecure lets Auth travel unencrypted to other machines.
 	Insecure bool
 
@@ -207,7 +209,7 @@ func (c *Client) without(n *conn) bool {
 // start begins a session. mu is held.
 func (c *Client) start() (*conn, error) {
 	n := &conn{Peer: c.peer, c: c, origin: wire.NewUUID(), up: make(chan struct{})}
-	setup, err := wire.Setup{Dialect: wire.RSocketBroker, ID: n.origin.String(), Service: "laptop", Auth: c.cfg.Auth}.Append(nil)
+	setup, err := wire.Setup{Dialect: c.cfg.Dialect, ID: n.origin.String(), Service: "laptop", Auth: c.cfg.Auth}.Append(nil)
 	if err != nil {
 		return nil, fmt.Errorf("cannot say who we are: %w", err)
 	}

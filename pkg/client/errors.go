@@ -4,17 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/peer"
 	"github.com/perchcam/perch/pkg/session"
+	"github.com/perchcam/perch/pkg/wire"
 )
 
 // Kinds of an Error.
 var (
 	ErrUnreachable = errors.New("broker unreachable")
-	ErrRefused     = errors.New("refused by the broker")   // it does not take us as we are
+	ErrRefused     = errors.New("refused by the broker")   // it does not take us as we are, or our role may not ask for this
 	ErrNoDevice    = errors.New("no such device")          // or none that we may see
 	ErrAway        = errors.New("device away")             // its link is lost; it may come back
 	ErrRejected    = errors.New("rejected")                // not processed: it may be asked again
@@ -62,7 +64,7 @@ func (c *Client) explain(ctx context.Context, what string, err error) error {
 		return err
 	}
 	if e, ok := errors.AsType[*peer.Error](err); ok && !over(err) {
-		return &Error{Kind: kindOf(e.Code), Text: api.Text(e.Text), Err: err}
+		return &Error{Kind: kindOf(e), Text: api.Text(e.Text), Err: err}
 	}
 	switch {
 	case over(err):
@@ -79,11 +81,13 @@ func (c *Client) explain(ctx context.Context, what string, err error) error {
 	return &Error{Kind: ErrAnswer, Text: fmt.Sprintf("%s: %s", what, api.Text(err.Error())), Err: err}
 }
 
-func kindOf(code peer.Code) error {
-	switch code {
-	case peer.CodeRejected:
+func kindOf(e *peer.Error) error {
+	switch {
+	case e.Code == peer.CodeRejected && strings.HasPrefix(e.Text, api.NotPermitted):
+		return ErrRefused
+	case e.Code == peer.CodeRejected:
 		return ErrRejected
-	case peer.CodeInvalid:
+	case e.Code == peer.CodeInvalid:
 		return ErrInvalid
 	}
 	return ErrFailed
@@ -108,7 +112,8 @@ func (c *Client) explainDevice(ctx context.Context, device, what string, err err
 		return err
 	}
 	e.Device = device
-	if e.Kind != ErrRejected {
+	unknown := e.Kind == ErrRejected || e.Kind == ErrInvalid && c.cfg.Dialect == wire.Alibaba // as Alibaba's broker has it
+	if !unknown {
 		return e
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookUpLimit)

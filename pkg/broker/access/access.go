@@ -41,9 +41,6 @@ const (
 // Roles are all roles.
 var Roles = []Role{Viewer, Operator, Admin, Device, Enrol}
 
-// RouteEnrol is where an enrolment token is exchanged.
-const RouteEnrol = "broker.enrol"
-
 var (
 	viewerRoutes = []string{
 		api.RouteSnapshot, api.RouteStream, api.RouteCameras, api.RouteInfo, api.RouteClock, api.RouteRead, api.RouteWatch,
@@ -75,9 +72,19 @@ func (g *Grant) May(route string) bool {
 	case Viewer:
 		return slices.Contains(viewerRoutes, route)
 	case Enrol:
-		return route == RouteEnrol
+		return route == api.RouteEnrol
 	}
 	return false
+}
+
+// WhoMay returns the roles that may ask for a route.
+func WhoMay(route string) (roles []Role) {
+	for _, r := range Roles {
+		if (&Grant{Role: r}).May(route) {
+			roles = append(roles, r)
+		}
+	}
+	return roles
 }
 
 // Matches reports whether a device's name fits one of some patterns, in which * is any text and ? any character.

@@ -39,7 +39,7 @@ func TestRoles(t *testing.T) {
 		api.RouteHealth:       may(Admin),
 		api.RouteBrokerInfo:   may(Admin),
 		"someone.elses":       may(Admin),
-		RouteEnrol:            may(Admin, Enrol),
+		api.RouteEnrol:        may(Admin, Enrol),
 	} {
 		for _, role := range Roles {
 			if g := (&Grant{Role: role}); g.May(route) != want[role] {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/perchcam/perch/internal/simlink"
 	"github.com/perchcam/perch/pkg/broker"
+	"github.com/perchcam/perch/pkg/broker/access"
 )
 
 // World is a broker and what is connected to it.
@@ -38,6 +39,11 @@ type World struct {
 
 // New starts a broker.
 func New(t testing.TB) *World { return start(t, broker.Config{}) }
+
+// Guarded starts a broker that admits who has credentials.
+func Guarded(t testing.TB, credentials *access.Store) *World {
+	return start(t, broker.Config{Access: credentials})
+}
 
 // Listen starts a broker that has a port on loopback, too.
 func Listen(t testing.TB) *World {
