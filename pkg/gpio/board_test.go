@@ -183,7 +183,7 @@ func TestUnknownNames(t *testing.T) {
 		b := run(t, "door=gpio:GPIO17", "ir=gpio:GPIO22")
 		_, read := b.Read("door", "attic")
 		_, watch := b.Watch(gpio.WatchOptions{Sensors: []string{"attic"}})
-		_, set := b.Set("attic", true)
+		_, set := b.Set("attic", true, 0)
 		for _, err := range []error{read, watch, set} {
 			if !errors.Is(err, gpio.ErrUnknown) || !strings.Contains(err.Error(), `"attic"`) {
 				t.Errorf("%v", err)

@@ -24,7 +24,7 @@ type output struct {
 	line  Output // nil = not held
 	on    bool
 	since time.Duration
-	off   time.Time // when max_on ends; zero = never
+	back  time.Time // when it goes back to its safe level by itself; zero = never
 	err   error     // why line is nil
 }
 
@@ -33,7 +33,7 @@ type OutputState struct {
 	Name   string    `json:"name"`
 	On     bool      `json:"on"`
 	Since  time.Time `json:"since,omitzero"`  // UTC
-	OffAt  time.Time `json:"off_at,omitzero"` // when its time limit switches it off
+	Until  time.Time `json:"until,omitzero"`  // when it goes back to its safe level by itself
 	Shows  string    `json:"shows,omitempty"` // "viewing": cannot be set
 	Error  *Fault    `json:"error,omitempty"` // then On says nothing
 	Synced bool      `json:"synced"`
@@ -46,22 +46,40 @@ func newOutput(b *Board, spec OutputSpec) *output {
 	}
 }
 
-// Set puts an output on or off. It may be repeated: each on starts the time limit of the output anew. Off is remembered while the line
-// is missing, on is not: nothing switches itself on long after it was asked to.
-func (b *Board) Set(name string, on bool) (OutputState, error) {
+// RefusedError says why an output cannot be set as asked, for its owner configured it otherwise.
+type RefusedError string
+
+func (e RefusedError) Error() string { return string(e) }
+
+func refuse(format string, args ...any) error { return RefusedError(fmt.Sprintf(format, args...)) }
+
+// Set puts an output on or off, for a time: then it goes back to its safe level by itself. 0 means for as long as the output's own limit
+// allows, and so does more than that. It may be repeated: each time the limit starts anew. Off is remembered while the line is missing,
+// on is not, and neither is what was asked for a time: nothing switches itself on long after it was asked to.
+func (b *Board) Set(name string, on bool, span time.Duration) (OutputState, error) {
 	for _, o := range b.outputs {
 		if o.spec.Name != name {
 			continue
 		}
 		if o.spec.Viewing {
-			return OutputState{}, fmt.Errorf("the output %s shows whether anybody watches and cannot be set", quote(name))
+			return OutputState{}, refuse("the output %s shows whether anybody watches and cannot be set", quote(name))
+		}
+		if span > 0 && on == o.spec.Safe {
+			return OutputState{}, refuse("the output %s cannot be %s for %v: that is its safe state, which has no time limit", quote(name), onOff(on), span)
 		}
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		err := o.set(on)
+		err := o.set(on, span)
 		return o.state(), err
 	}
 	return OutputState{}, fmt.Errorf("no output is named %s: %w", quote(name), ErrUnknown)
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
 }
 
 // Outputs says how the outputs are, in the order of the configuration.
@@ -90,7 +108,7 @@ func (b *Board) viewersChanged(by int64) {
 	for _, o := range b.outputs {
 		if o.spec.Viewing {
 			o.mu.Lock()
-			_ = o.set(b.viewers.Load() > 0) // a failure is the output's state
+			_ = o.set(b.viewers.Load() > 0, 0) // a failure is the output's state
 			o.mu.Unlock()
 		}
 	}
@@ -136,10 +154,9 @@ func (o *output) run(ctx context.Context) {
 func (o *output) work(retry *backoff) time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	now := time.Now()
-	if !o.off.IsZero() && !now.Before(o.off) {
-		o.b.log.Info("an output reached its time limit", "output", o.spec.Name, "max_on", o.spec.MaxOn)
-		_ = o.set(false)
+	if !o.back.IsZero() && !time.Now().Before(o.back) {
+		_ = o.set(o.spec.Safe, 0)
+		o.on, o.back = o.spec.Safe, time.Time{} // also where the line is missing
 	}
 	if o.line != nil {
 		if _, err := o.line.Value(); err != nil {
@@ -154,13 +171,13 @@ func (o *output) work(retry *backoff) time.Duration {
 		}
 		retry.reset()
 	}
-	if !o.off.IsZero() {
-		return min(outputCheck, time.Until(o.off))
+	if !o.back.IsZero() {
+		return min(outputCheck, time.Until(o.back))
 	}
 	return outputCheck
 }
 
-// open takes the line and drives it at once, with no other level between.
+// open takes the line and drives it at once, with no other level between. A time limit that ran while it was missing runs on.
 func (o *output) open() error {
 	on := o.on
 	if o.spec.Viewing {
@@ -172,12 +189,16 @@ func (o *output) open() error {
 	}
 	o.line, o.err = line, nil
 	o.diary.works()
-	o.note(on)
+	back := o.back
+	o.note(on, 0)
+	if !back.IsZero() {
+		o.back = back
+	}
 	return nil
 }
 
 // set switches the line and starts or ends the time limit.
-func (o *output) set(on bool) error {
+func (o *output) set(on bool, span time.Duration) error {
 	if o.line != nil {
 		if err := o.line.Set(on); err != nil {
 			o.lost(err)
@@ -188,23 +209,26 @@ func (o *output) set(on bool) error {
 		}
 	}
 	if o.line == nil {
-		if !on {
-			o.on, o.off = false, time.Time{}
+		if !on && span == 0 {
+			o.on, o.back = false, time.Time{}
 		}
 		return fmt.Errorf("the output %s cannot be set: %w", quote(o.spec.Name), o.err)
 	}
-	o.note(on)
+	o.note(on, span)
 	return nil
 }
 
-// note takes down that the line is driven to a level.
-func (o *output) note(on bool) {
+// note takes down that the line is driven to a level, for a time or, with 0, for as long as it may be.
+func (o *output) note(on bool, span time.Duration) {
 	if o.on != on || o.since == 0 {
 		o.since = o.b.now()
 	}
-	o.on, o.off = on, time.Time{}
-	if on && o.spec.MaxOn > 0 {
-		o.off = time.Now().Add(o.spec.MaxOn)
+	if limit := o.spec.MaxOn; on && limit > 0 && (span == 0 || span > limit) {
+		span = limit
+	}
+	o.on, o.back = on, time.Time{}
+	if span > 0 {
+		o.back = time.Now().Add(span)
 	}
 }
 
@@ -222,10 +246,10 @@ func (o *output) finish() {
 		if err := o.line.Set(o.spec.Safe); err != nil {
 			o.b.log.Error("an output may not be safe", "output", o.spec.Name, "error", err)
 		}
-		o.note(o.spec.Safe)
+		o.note(o.spec.Safe, 0)
 		o.line.Close()
 	}
-	o.line, o.err, o.off = nil, ErrStopped, time.Time{}
+	o.line, o.err, o.back = nil, ErrStopped, time.Time{}
 }
 
 func (o *output) state() OutputState {
@@ -242,8 +266,8 @@ func (o *output) state() OutputState {
 	if o.since != 0 {
 		st.Since = o.b.clock.wall(o.since)
 	}
-	if !o.off.IsZero() {
-		st.OffAt = o.b.clock.wall(o.b.now() + time.Until(o.off))
+	if !o.back.IsZero() {
+		st.Until = o.b.clock.wall(o.b.now() + time.Until(o.back))
 	}
 	return st
 }

@@ -25,7 +25,7 @@ func expired() context.Context {
 
 func (b *bench) set(name string, on bool) gpio.OutputState {
 	b.t.Helper()
-	st, err := b.Set(name, on)
+	st, err := b.Set(name, on, 0)
 	if err != nil || st.On != on || st.Error != nil {
 		b.t.Errorf("Set(%s, %v) = %+v, %v", name, on, st, err)
 	}
@@ -54,7 +54,7 @@ func TestOutputs(t *testing.T) {
 		if ir.Consumer() != "" {
 			t.Error("the line was not given back")
 		}
-		if _, err := b.Set("ir", true); !errors.Is(err, gpio.ErrStopped) {
+		if _, err := b.Set("ir", true, 0); !errors.Is(err, gpio.ErrStopped) {
 			t.Errorf("after the end: %v", err)
 		}
 	})
@@ -64,7 +64,7 @@ func TestMaxOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := run(t, "", "ir=gpio:GPIO22,max_on=60s; heat=gpio:GPIO23,max_on=60s,initial=on")
 		ir := b.lines.Line("GPIO22")
-		if st := b.set("ir", true); st.OffAt.Sub(st.Since) != time.Minute {
+		if st := b.set("ir", true); st.Until.Sub(st.Since) != time.Minute {
 			t.Errorf("%+v", st)
 		}
 		time.Sleep(59 * time.Second)
@@ -75,7 +75,7 @@ func TestMaxOn(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if ir.High() || b.Outputs()[0].On || !b.Outputs()[0].OffAt.IsZero() {
+		if ir.High() || b.Outputs()[0].On || !b.Outputs()[0].Until.IsZero() {
 			t.Errorf("on too long: %+v", b.Outputs()[0])
 		}
 		if b.lines.Line("GPIO23").High() {
@@ -91,19 +91,68 @@ func TestMaxOn(t *testing.T) {
 	})
 }
 
+func TestSetForATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := run(t, "", "ir=gpio:GPIO22,max_on=60s; lamp=gpio:GPIO24; lock=gpio:GPIO23,initial=on,safe=on")
+		ir, lamp, lock := b.lines.Line("GPIO22"), b.lines.Line("GPIO24"), b.lines.Line("GPIO23")
+		set := func(name string, on bool, span, until time.Duration) {
+			t.Helper()
+			st, err := b.Set(name, on, span)
+			if err != nil || st.On != on || time.Until(st.Until).Round(time.Millisecond) != until {
+				t.Errorf("Set(%s, %v, %v) = %+v, %v", name, on, span, st, err)
+			}
+		}
+		set("ir", true, 10*time.Second, 10*time.Second)
+		set("lamp", true, time.Hour, time.Hour)
+		set("lock", false, 5*time.Second, 5*time.Second)
+		time.Sleep(5*time.Second + time.Millisecond)
+		if !ir.High() || !lamp.High() || !lock.High() {
+			t.Errorf("after 5 s: ir %v, lamp %v, lock %v", ir.High(), lamp.High(), lock.High())
+		}
+		time.Sleep(5 * time.Second)
+		if ir.High() || !b.Outputs()[0].Until.IsZero() {
+			t.Errorf("after 10 s: %+v", b.Outputs()[0])
+		}
+		set("ir", true, 2*time.Minute, time.Minute) // no longer than its owner allows
+
+		// The time goes on while the line is missing.
+		lamp.Unplug()
+		time.Sleep(time.Minute)
+		lamp.Fail(nil)
+		time.Sleep(time.Minute)
+		if !lamp.High() {
+			t.Error("the lamp did not come back on")
+		}
+		lamp.Unplug()
+		time.Sleep(time.Hour)
+		lamp.Fail(nil)
+		time.Sleep(time.Minute)
+		if lamp.High() || b.Outputs()[1].On || !b.Outputs()[1].Until.IsZero() {
+			t.Errorf("the lamp came back on after its time: %+v", b.Outputs()[1])
+		}
+
+		for name, on := range map[string]bool{"ir": false, "lock": true} {
+			_, err := b.Set(name, on, time.Second)
+			if _, refused := errors.AsType[gpio.RefusedError](err); !refused {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
+
 func TestAnOutputThatIsMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := run(t, "", "ir=gpio:GPIO22")
 		ir := b.lines.Line("GPIO22")
 		b.set("ir", true)
 		ir.Unplug()
-		if _, err := b.Set("ir", true); !errors.Is(err, syscall.ENODEV) || !strings.Contains(err.Error(), `"ir"`) {
+		if _, err := b.Set("ir", true, 0); !errors.Is(err, syscall.ENODEV) || !strings.Contains(err.Error(), `"ir"`) {
 			t.Errorf("Set = %v", err)
 		}
 		if st := b.Outputs()[0]; st.Error == nil || st.Error.Code != "missing" {
 			t.Errorf("%+v", st)
 		}
-		if _, err := b.Set("ir", false); err == nil {
+		if _, err := b.Set("ir", false, 0); err == nil {
 			t.Error("an output that is missing was set")
 		}
 		ir.Fail(nil)
@@ -130,7 +179,7 @@ func TestAnOutputThatIsMissing(t *testing.T) {
 		b := build(t, "", "ir=gpio:GPIO22", gpiotest.NewLines(), nil)
 		b.lines.Line("GPIO22").Missing()
 		b.start()
-		if _, err := b.Set("ir", true); err == nil {
+		if _, err := b.Set("ir", true, 0); err == nil {
 			t.Error("an output that is missing was set")
 		}
 		b.lines.Line("GPIO22").Fail(nil)
@@ -162,7 +211,7 @@ func TestViewing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := run(t, "", "live=gpio:GPIO23,show=viewing; ir=gpio:GPIO22")
 		live := b.lines.Line("GPIO23")
-		if _, err := b.Set("live", true); err == nil || live.High() {
+		if _, err := b.Set("live", true, 0); err == nil || live.High() {
 			t.Errorf("it was set by hand: %v", err)
 		}
 		one, two := b.Viewing(), b.Viewing()

@@ -73,7 +73,7 @@ type OutputSpec struct {
 	ActiveLow bool
 	Initial   bool
 	Safe      bool          // the level when the agent is not there to watch it; default off
-	MaxOn     time.Duration // 0 = no limit
+	MaxOn     time.Duration // 0 = no limit; not with Safe
 	Viewing   bool          // shows whether anybody watches; cannot be set by hand
 }
 
@@ -334,8 +334,14 @@ func (c *check) output(e entry) OutputSpec {
 	o.Safe = k.choice("safe", "off", "on", "off") == "on"
 	o.MaxOn = k.duration("max_on", 0, 100*time.Millisecond, 24*time.Hour)
 	o.Viewing = k.choice("show", "", "viewing") == "viewing"
+	if o.Safe && o.MaxOn > 0 {
+		c.failf(e.name, "max_on", "contradicts safe=on: the safe state has no time limit")
+	}
 	if o.Viewing && o.Initial {
 		c.failf(e.name, "initial", "cannot be on with show=viewing")
+	}
+	if o.Viewing && o.MaxOn > 0 {
+		c.failf(e.name, "max_on", "contradicts show=viewing: it would go out while somebody watches")
 	}
 	k.rest()
 	return o

@@ -46,9 +46,10 @@ func TestParseSensors(t *testing.T) {
 }
 
 func TestParseOutputsAndTriggers(t *testing.T) {
-	outputs, err := ParseOutputs("ir=gpio:GPIO22,active=low,initial=on,max_on=60s,safe=on; live=gpio:GPIO23,show=viewing")
+	outputs, err := ParseOutputs("ir=gpio:GPIO22,active=low,initial=on,max_on=60s; lock=gpio:GPIO24,safe=on; live=gpio:GPIO23,show=viewing")
 	want := []OutputSpec{
-		{Name: "ir", Line: "GPIO22", ActiveLow: true, Initial: true, Safe: true, MaxOn: time.Minute},
+		{Name: "ir", Line: "GPIO22", ActiveLow: true, Initial: true, MaxOn: time.Minute},
+		{Name: "lock", Line: "GPIO24", Safe: true},
 		{Name: "live", Line: "GPIO23", Viewing: true},
 	}
 	if d := cmp.Diff(want, outputs); err != nil || d != "" {
@@ -98,12 +99,14 @@ sensor "m", digits: want a number from 0 to 9, not "2.5"
 sensor "n", hold: has no meaning with count=true
 sensor "m": want key=value, not "junk"
 sensor "m": want key=value, not "unit="`},
-		{"a=led:x; b=gpio:GPIO1,max_on=-1s,initial=maybe; c=gpio:1; d=gpio:2,show=viewing,initial=on", func(s string) error { _, err := ParseOutputs(s); return err }, `
+		{"a=led:x; b=gpio:GPIO1,max_on=-1s,initial=maybe; c=gpio:1; d=gpio:2,show=viewing,initial=on,max_on=1s; e=gpio:3,safe=on,max_on=1s", func(s string) error { _, err := ParseOutputs(s); return err }, `
 output "a": unknown kind "led"; there is gpio
 output "b", max_on: want a duration
 output "b", initial: want on, off, not "maybe"
 output "c": the line GPIO1 is already used by "b"
-output "d", initial: cannot be on with show=viewing`},
+output "d", initial: cannot be on with show=viewing
+output "d", max_on: contradicts show=viewing
+output "e", max_on: contradicts safe=on`},
 		{"door; on=door:open do=snapshot:front; on=A:rise do=siren:x; on=door:rise do=snapshot:,keep=0,speed=1", func(s string) error { _, err := ParseTriggers(s); return err }, `
 trigger "door": want on=sensor:edge do=action:target
 trigger "2", on: want rise, fall, change, not "open"

@@ -51,9 +51,9 @@ func (s *Service) watch(ctx context.Context, options []byte) iter.Seq2[peer.Payl
 	}
 }
 
-// unknown gives a name that is not configured its code.
+// unknown gives what the configuration does not allow its code.
 func unknown(err error) error {
-	if errors.Is(err, gpio.ErrUnknown) {
+	if _, refused := errors.AsType[gpio.RefusedError](err); refused || errors.Is(err, gpio.ErrUnknown) {
 		return invalid(err)
 	}
 	return err

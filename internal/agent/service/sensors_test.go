@@ -175,12 +175,24 @@ func TestSetOutput(t *testing.T) {
 			t.Error("fire-and-forget did nothing")
 		}
 		for options, words := range map[string]string{
-			`{"output":"uv","on":true}`:            "uv",
-			`{"output":"ir"}`:                      `"on" is missing`,
-			`{"output":"ir","on":true,"for":"1s"}`: `"for" is not known`,
+			`{"output":"uv","on":true}`:              "uv",
+			`{"output":"ir"}`:                        `"on" is missing`,
+			`{"output":"ir","on":false,"for":"1s"}`:  "that is its safe state",
+			`{"output":"live","on":true,"for":"1s"}`: "shows whether anybody watches",
 		} {
 			_, err := d.ask(t, api.RouteSet, options)
 			says(t, err, peer.CodeInvalid, words)
+		}
+		for span, until := range map[string]time.Duration{"2s": 2 * time.Second, "2m": time.Minute} {
+			v, err := d.ask(t, api.RouteSet, `{"output":"ir","on":true,"for":"`+span+`"}`)
+			st, bad := api.Decode[api.OutputState](v.Data)
+			if err != nil || bad != nil || time.Until(st.Until).Round(time.Second) != until {
+				t.Errorf("for %s: %s, %v, %v", span, v.Data, err, bad)
+			}
+			time.Sleep(until + time.Millisecond)
+			if lines.Line("GPIO22").High() {
+				t.Errorf("on after %v", until)
+			}
 		}
 		lines.Line("GPIO22").Busy("somebody")
 		time.Sleep(time.Minute)

@@ -16,15 +16,12 @@ func (s *Service) set(_ context.Context, options []byte) (peer.Payload, error) {
 	if err != nil {
 		return peer.Payload{}, invalid(err)
 	}
-	if q.For > 0 {
-		return peer.Payload{}, peer.Errorf(peer.CodeInvalid, `"for" is not known to this device: an output has the limit that its owner gave it`)
-	}
-	st, err := s.cfg.Board.Set(q.Output, *q.On)
+	st, err := s.cfg.Board.Set(q.Output, *q.On, q.For.D())
 	if err != nil {
 		if _, busy := errors.AsType[*gpio.BusyError](err); busy || errors.Is(err, gpio.ErrStopped) {
 			return peer.Payload{}, peer.Errorf(peer.CodeRejected, "%v", err)
 		}
 		return peer.Payload{}, unknown(err)
 	}
-	return answer(api.OutputState{Output: st.Name, On: st.On, Until: st.OffAt, At: time.Now().UTC()})
+	return answer(api.OutputState{Output: st.Name, On: st.On, Until: st.Until, At: time.Now().UTC()})
 }

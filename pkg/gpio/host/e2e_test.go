@@ -312,7 +312,7 @@ func TestAChipThatGoesAndComesBack(t *testing.T) {
 	waitFor(t, "the output", func() bool { return b.Outputs()[0].Error == nil })
 	s.pull("GPIO17", false)
 	waitFor(t, "the door", func() bool { return *state(t, b, "door").On })
-	if _, err := b.Set("ir", true); err != nil || !s.High("GPIO22") {
+	if _, err := b.Set("ir", true, 0); err != nil || !s.High("GPIO22") {
 		t.Errorf("Set: %v, pin %v", err, s.High("GPIO22"))
 	}
 }
@@ -325,11 +325,11 @@ func TestOutputsAreSafeAtTheEnd(t *testing.T) {
 	if !s.High("GPIO22") || !s.High("GPIO27") {
 		t.Errorf("at start: ir %v, heater's pin %v", s.High("GPIO22"), s.High("GPIO27"))
 	}
-	if _, err := b.Set("heater", true); err != nil || s.High("GPIO27") {
+	if _, err := b.Set("heater", true, 0); err != nil || s.High("GPIO27") {
 		t.Errorf("the heater: %v, pin %v", err, s.High("GPIO27"))
 	}
 	waitFor(t, "max_on", func() bool { return s.High("GPIO27") })
-	if _, err := b.Set("heater", true); err != nil {
+	if _, err := b.Set("heater", true, 0); err != nil {
 		t.Fatal(err)
 	}
 	stop()
