@@ -36,19 +36,34 @@ type bench struct {
 	broker *proc.Process
 	url    string // of the broker, on this machine
 	bin    string // where the programs of this machine are
+	deb    string // the agent's package
 }
 
 // TestPi is the main job: from the package on an empty Pi to a picture on a laptop, and again after a power cut.
 func TestPi(t *testing.T) {
+	b := newBench(t)
+	b.step("hardware", b.hardware)
+	b.step("install", b.install)
+	b.step("configure", b.configure)
+	b.step("devices", func() { b.online(time.Time{}) })
+	b.step("snapshot", b.snapshot)
+	b.step("stream", b.stream)
+	b.step("link cut", b.linkCut)
+	b.step("sandbox", b.sandbox)
+	b.step("power cut", b.powerCut)
+}
+
+// newBench starts a broker, and a Pi that has just booted.
+func newBench(t *testing.T) *bench {
 	root, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{T: t, bin: filepath.Join(root, "build", "bin")}
 	debs, err := filepath.Glob(filepath.Join(root, "build", "deb", "perch-agent_*_arm64.deb"))
 	if err != nil || len(debs) != 1 {
 		t.Fatalf("found the packages %q where one was expected (%v); run the tests with `make e2e`", debs, err)
 	}
+	b := &bench{T: t, bin: filepath.Join(root, "build", "bin"), deb: debs[0]}
 	b.step("broker", func() {
 		b.broker, b.url, err = proc.Broker(t.Context(), filepath.Join(b.bin, "perch-broker"))
 		b.must(err)
@@ -73,15 +88,7 @@ func TestPi(t *testing.T) {
 			b.pi.Close()
 		})
 	})
-	b.step("hardware", b.hardware)
-	b.step("install", func() { b.install(debs[0]) })
-	b.step("configure", b.configure)
-	b.step("devices", func() { b.online(time.Time{}) })
-	b.step("snapshot", b.snapshot)
-	b.step("stream", b.stream)
-	b.step("link cut", b.linkCut)
-	b.step("sandbox", b.sandbox)
-	b.step("power cut", b.powerCut)
+	return b
 }
 
 // step runs one step and says how long it took. A step that failed ends the test.
@@ -147,11 +154,17 @@ func (b *bench) plugCamera() {
 	b.guest("modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0; udevadm settle; v4l2-ctl -d /dev/video0 --info | grep -w vivid")
 }
 
-// install puts the package on the Pi as its owner would, and shows that it waits for its configuration.
-func (b *bench) install(deb string) {
-	data, err := os.ReadFile(deb)
+// share shows the guest a file of this machine, as /host/NAME.
+func (b *bench) share(file, name string) {
+	b.Helper()
+	data, err := os.ReadFile(file)
 	b.must(err)
-	b.must(os.WriteFile(filepath.Join(b.pi.Share(), "perch-agent.deb"), data, 0o644))
+	b.must(os.WriteFile(filepath.Join(b.pi.Share(), name), data, 0o755))
+}
+
+// install puts the package on the Pi as its owner would, and shows that it waits for its configuration.
+func (b *bench) install() {
+	b.share(b.deb, "perch-agent.deb")
 	said := b.guest("dpkg -i /host/perch-agent.deb")
 	const advice = "set PERCH_BROKER in /etc/default/perch-agent, then run: systemctl restart perch-agent"
 	if !strings.Contains(said, advice) {
