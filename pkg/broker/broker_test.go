@@ -485,6 +485,7 @@ func TestRefusals(t *testing.T) {
 		}{
 			{"unknown device", to("nobody", "camera.snapshot"), core.ErrorCodeRejected, `there is no device "nobody"`, refusedUnknown},
 			{"unknown tag", routed("camera.snapshot", "room=cellar"), core.ErrorCodeRejected, "there is no device that has what", refusedUnknown},
+			{"unknown device, to Alibaba's clients", routed("camera.snapshot", "e=device:nobody"), core.ErrorCodeInvalid, `there is no device "nobody"`, refusedUnknown},
 			{"no address", routed("camera.snapshot"), core.ErrorCodeInvalid, `no route "camera.snapshot", and the request names no device`, refusedMalformed},
 			{"nothing", nil, core.ErrorCodeInvalid, "names no device", refusedMalformed},
 			{"garbage", []byte{0xfe, 0xff, 0xff, 0xff}, core.ErrorCodeInvalid, "malformed metadata", refusedMalformed},
