@@ -27,6 +27,8 @@ type profile struct {
 	Token  string `json:"token,omitempty"`
 	Pin    string `json:"pin,omitempty"`
 	CA     string `json:"ca,omitempty"` // a file
+
+	Dialect string `json:"dialect,omitempty"` // "": rsocket-broker
 }
 
 // profiles are what perch login has saved, in a file that only its owner can read.
@@ -109,7 +111,7 @@ can read. A profile's token and pin are used with its own broker and no other.`,
 			if err != nil {
 				return err
 			}
-			p := profile{Broker: args[0], Pin: cmp.Or(a.pin, a.getenv("PERCH_BROKER_PIN")), CA: cmp.Or(a.ca, a.getenv("PERCH_TLS_CA"))}
+			p := profile{Broker: args[0], Pin: cmp.Or(a.pin, a.getenv("PERCH_BROKER_PIN")), CA: cmp.Or(a.ca, a.getenv("PERCH_TLS_CA")), Dialect: cmp.Or(a.dialect, a.getenv("PERCH_DIALECT"))}
 			if p.CA != "" {
 				if p.CA, err = filepath.Abs(p.CA); err != nil {
 					return err

@@ -24,6 +24,7 @@ type settings struct {
 	pin       string
 	ca        string
 	insecure  bool
+	dialect   string
 }
 
 func (s *settings) flags(f *pflag.FlagSet) {
@@ -33,6 +34,7 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.pin, "pin", "", "`PIN` of the broker's key, as perch-broker prints it (default $PERCH_BROKER_PIN)")
 	f.StringVar(&s.ca, "ca", "", "`FILE` with the certificates that the broker's must be signed by (default $PERCH_TLS_CA)")
 	f.BoolVar(&s.insecure, "insecure", false, "let the token travel unencrypted to other machines (default $PERCH_INSECURE)")
+	f.StringVar(&s.dialect, "dialect", "", "what the broker speaks: rsocket-broker, alibaba or plain `NAME`; Perch's own understands all (default $PERCH_DIALECT, or rsocket-broker)")
 }
 
 var errNoBroker = hinted(&usageError{errors.New("no broker is named")},
@@ -69,6 +71,7 @@ func (s *settings) config(getenv func(string) string, profiles *profiles) (clien
 	}
 	p.Pin = cmp.Or(or(s.pin, "PERCH_BROKER_PIN"), p.Pin)
 	p.CA = cmp.Or(or(s.ca, "PERCH_TLS_CA"), p.CA)
+	p.Dialect = cmp.Or(or(s.dialect, "PERCH_DIALECT"), p.Dialect)
 	insecure, err := s.mayBeInsecure(getenv)
 	if err != nil {
 		return cfg, err
@@ -93,6 +96,11 @@ func (p profile) config(insecure bool) (client.Config, error) {
 	cfg := client.Config{Broker: p.Broker, Insecure: insecure}
 	if p.Token != "" {
 		cfg.Auth = wire.Auth{Scheme: wire.AuthBearer, Secret: p.Token}
+	}
+	if p.Dialect != "" {
+		if err := cfg.Dialect.UnmarshalText([]byte(p.Dialect)); err != nil {
+			return cfg, &usageError{err}
+		}
 	}
 	var err error
 	cfg.TLS, err = p.tls()

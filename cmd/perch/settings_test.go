@@ -46,6 +46,7 @@ func TestSettings(t *testing.T) {
 		"no certificates": {settings{ca: file}, nil},
 		"bad pin":         {settings{pin: "sha1:x"}, nil},
 		"insecure":        {settings{}, map[string]string{"PERCH_INSECURE": "perhaps"}},
+		"dialect":         {settings{dialect: "esperanto"}, nil},
 	} {
 		cfg, err := tc.s.config(func(v string) string { return tc.env[v] }, saved)
 		if code, _ := judge(err); err == nil || code != exitUsage {
