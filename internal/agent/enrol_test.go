@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/peer"
 	"github.com/perchcam/perch/pkg/session"
 	"github.com/perchcam/perch/pkg/wire"
