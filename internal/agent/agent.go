@@ -21,6 +21,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -207,11 +209,21 @@ func introduce(c Config, ad api.Advert, auth wire.Auth) ([]byte, error) {
 		return nil, err
 	}
 	return wire.Setup{
-		Dialect: c.Dialect, ID: wire.NewUUID().String(), Service: api.Service,
+		Dialect: c.Dialect, ID: wire.NewUUID().String(), Service: api.Service, Services: services(ad.Routes),
 		Tags:   append([]wire.Tag{{Key: wire.KeyInstanceName, Value: ad.Device}, {Key: wire.KeyDevice, Value: ad.Device}}, c.Tags...),
 		Auth:   auth,
 		Advert: advert,
 	}.Append(nil)
+}
+
+// services are those of the routes: what is before the method, the last dot. Alibaba's broker finds a device by them.
+func services(routes []string) (names []string) {
+	for _, route := range routes {
+		if dot := strings.LastIndexByte(route, '.'); dot > 0 && !slices.Contains(names, route[:dot]) {
+			names = append(names, route[:dot])
+		}
+	}
+	return names
 }
 
 // advert is what the device offers. What it offers only grows, so its size numbers the revisions.

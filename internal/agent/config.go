@@ -46,7 +46,7 @@ type Config struct {
 	Resume      link.Resume  `default:"auto" example:"off" desc:"Whether a session outlives its links: auto, which does without where a broker refuses it; require; or off."`
 	Retain      Size         `default:"16MiB" unit:"bytes, or KiB, MiB" example:"4MiB" desc:"How much that was sent and not yet acknowledged is kept for a resumption, at most."`
 	SessionTime Span         `split_words:"true" default:"2m" unit:"time: 90s, 2m" example:"10m" desc:"How long a session may be without a link before it is given up."`
-	Dialect     wire.Dialect `default:"rsocket-broker" example:"plain" desc:"What the broker speaks: rsocket-broker, as Perch's own does, or plain."`
+	Dialect     wire.Dialect `default:"rsocket-broker" example:"plain" desc:"What the broker speaks: rsocket-broker, alibaba or plain. Perch's own understands all three."`
 }
 
 const prefix = "PERCH"
@@ -172,9 +172,6 @@ func (c Config) check() (list []mistake) {
 	}
 	wrong("RETAIN", bounds(int64(c.Retain), 64<<10, 1<<30, func(n int64) string { return Size(n).String() }))
 	wrong("SESSION_TIME", bounds(int64(c.SessionTime), int64(time.Second), int64(24*time.Hour), func(n int64) string { return time.Duration(n).String() }))
-	if c.Dialect != wire.RSocketBroker && c.Dialect != wire.Plain {
-		wrong("DIALECT", fmt.Errorf("the agent does not speak %s; it speaks rsocket-broker and plain", c.Dialect))
-	}
 	return list
 }
 

@@ -67,7 +67,7 @@ func TestLoadEverything(t *testing.T) {
 func TestLoadListsEveryMistake(t *testing.T) {
 	setenv(t, map[string]string{
 		"PERCH_BROKER": "broker.example,tcp://", "PERCH_DEVICE": "Hen House", "PERCH_CAMERAS": "a=b;c", "PERCH_TAGS": "device=x,site,a=1,a=2,io.rsocket.broker.Zone=1",
-		"PERCH_LOG_LEVEL": "loud", "PERCH_RESUME": "maybe", "PERCH_RETAIN": "1 elephant", "PERCH_SESSION_TIME": "5", "PERCH_DIALECT": "alibaba",
+		"PERCH_LOG_LEVEL": "loud", "PERCH_RESUME": "maybe", "PERCH_RETAIN": "1 elephant", "PERCH_SESSION_TIME": "5", "PERCH_DIALECT": "esperanto",
 		"PERCH_DEVISE": "x", "PERCH_SOMETHING_ELSE": "x", "PERCH_EMPTY": "",
 	})
 	_, err := Load()
@@ -90,7 +90,7 @@ func TestLoadListsEveryMistake(t *testing.T) {
 		`PERCH_RESUME: "maybe" is not one of`,
 		`PERCH_RETAIN: "1 elephant" is no size`,
 		`PERCH_SESSION_TIME: "5" is no time`,
-		"PERCH_DIALECT: the agent does not speak alibaba",
+		`PERCH_DIALECT: unknown dialect "esperanto"`,
 	}
 	lines := strings.Split(err.Error(), "\n")
 	for _, w := range want {
