@@ -28,6 +28,13 @@ func (b *Broker) admit(who *card, from origin) (access.Grant, error) {
 		return access.Grant{}, session.Errorf(core.ErrorCodeRejectedSetup, "credentials of the type %q are not understood: bearer and simple are", who.auth.Scheme)
 	}
 	g, err := b.cfg.Access.Admit(token, from.certificate)
+	if errors.Is(err, access.ErrUnknown) {
+		// They may have been added a moment ago, and who shows them is told that it worked.
+		if changed, _ := b.cfg.Access.Reload(); changed { // guard tells of errors
+			b.expel()
+			g, err = b.cfg.Access.Admit(token, from.certificate)
+		}
+	}
 	if err == nil && who.auth.Scheme == wire.AuthSimple && who.auth.User != g.Credential {
 		err = access.ErrUnknown
 	}

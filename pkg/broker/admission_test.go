@@ -205,6 +205,31 @@ func TestRevocation(t *testing.T) {
 	})
 }
 
+// Credentials count as soon as they are in the file, and those that are not in it any more do not.
+func TestAddedJustNow(t *testing.T) {
+	store, tokens := lock(t)
+	open(t, Config{Access: store}, func(h *house) {
+		guest := h.holder(tokens["guest"])
+		cli, err := access.Open(store.Dir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := cli.Add(access.Credential{Name: "shed", Role: access.Device})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cli.Revoke("guest", false); err != nil {
+			t.Fatal(err)
+		}
+		before := time.Now()
+		h.deviceOf("shed", token, named("shed"))
+		if got, err := h.holder(tokens["root"]).ask(to("shed", "x")); got != "shed" || err != nil || time.Since(before) > 0 {
+			t.Errorf("%q, %v after %v", got, err, time.Since(before))
+		}
+		wantError(t, guest.ended(), core.ErrorCodeConnectionError, "the credentials were revoked")
+	})
+}
+
 // A freshly flashed card gets its own credentials, once.
 func TestEnrolling(t *testing.T) {
 	store, tokens := lock(t)

@@ -69,14 +69,24 @@ type Store struct {
 
 	mu sync.RWMutex // guards the following
 	list
-	stamp stamp
+	stamp   stamp
+	spoiled stamp     // of a file that could not be used,
+	wrong   error     // why,
+	tried   time.Time // and when that was found
 }
 
-// stamp tells one version of the file from another.
-type stamp struct {
-	at   time.Time
-	size int64
+// stamp tells one version of the file from another. The zero value is no file.
+type stamp struct{ info fs.FileInfo }
+
+func (s stamp) equal(t stamp) bool {
+	if s.info == nil || t.info == nil {
+		return s.info == t.info
+	}
+	return os.SameFile(s.info, t.info) && s.info.ModTime().Equal(t.info.ModTime()) && s.info.Size() == t.info.Size()
 }
+
+// spoiledFor is how long a file that could not be used is not read again unless it has changed.
+const spoiledFor = 500 * time.Millisecond
 
 // Open reads the credentials in dir. A directory without any is a store without any.
 func Open(dir string) (*Store, error) {
@@ -88,7 +98,7 @@ func Open(dir string) (*Store, error) {
 // Dir returns where the store is.
 func (s *Store) Dir() string { return s.dir }
 
-// Reload reads the file again if it has changed, and reports whether it had.
+// Reload reads the file again if it has changed, and reports whether it had. It costs a stat(2) if not.
 func (s *Store) Reload() (changed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,35 +107,45 @@ func (s *Store) Reload() (changed bool, err error) {
 
 func (s *Store) reload() (bool, error) {
 	name := filepath.Join(s.dir, fileName)
-	var now stamp
 	info, err := os.Stat(name)
-	switch {
-	case err == nil:
-		now = stamp{info.ModTime(), info.Size()}
-	case !errors.Is(err, fs.ErrNotExist):
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, fmt.Errorf("cannot read the credentials: %w", err)
 	}
-	if now == s.stamp && s.byName != nil {
+	now := stamp{info}
+	switch {
+	case s.byName != nil && now.equal(s.stamp):
 		return false, nil
+	case s.wrong != nil && now.equal(s.spoiled) && time.Since(s.tried) < spoiledFor:
+		return false, s.wrong
 	}
+	l, err := read(name, info != nil)
+	if err != nil {
+		s.spoiled, s.wrong, s.tried = now, err, time.Now()
+		return false, err
+	}
+	s.list, s.stamp, s.wrong = l, now, nil
+	return true, nil
+}
+
+// read reads the file, if there is one.
+func read(name string, there bool) (list, error) {
 	var file struct {
 		Credentials []Credential `json:"credentials"`
 	}
-	if err == nil {
+	if there {
 		data, err := os.ReadFile(name)
 		if err == nil {
 			err = json.Unmarshal(data, &file)
 		}
 		if err != nil {
-			return false, fmt.Errorf("cannot read the credentials in %s: %w", name, err)
+			return list{}, fmt.Errorf("cannot read the credentials in %s: %w", name, err)
 		}
 	}
 	l, err := index(file.Credentials)
 	if err != nil {
-		return false, fmt.Errorf("cannot use the credentials in %s: %w", name, err)
+		return list{}, fmt.Errorf("cannot use the credentials in %s: %w", name, err)
 	}
-	s.list, s.stamp = l, now
-	return true, nil
+	return l, nil
 }
 
 // list is credentials, and the ways to find one.
@@ -317,7 +337,7 @@ func (s *Store) change(f func([]Credential) ([]Credential, error)) error {
 	}
 	s.list = l
 	if info, err := os.Stat(name); err == nil {
-		s.stamp = stamp{info.ModTime(), info.Size()}
+		s.stamp = stamp{info}
 	}
 	return nil
 }
