@@ -10,11 +10,14 @@ type Advert struct {
 	Boot    string          `json:"boot"` // changes whenever sequence numbers start anew
 	Rev     uint64          `json:"rev"`
 	Version string          `json:"version"`
+	UptimeS int64           `json:"uptime_s,omitempty"` // of the agent in seconds, when its session began
 	Cameras List[CameraRef] `json:"cameras"`
 	Sensors []SensorRef     `json:"sensors,omitempty"`
 	Outputs []OutputRef     `json:"outputs,omitempty"`
 	Routes  List[string]    `json:"routes"`
 }
+
+const maxUptime = 100 * 365 * 24 * 3600 // seconds
 
 // CameraRef names a camera.
 type CameraRef struct {
@@ -46,6 +49,9 @@ func (a Advert) Encode() ([]byte, error) { return marshal(a, MaxAdvert, "advert"
 func (a Advert) Check() error {
 	if err := CheckName("device", a.Device); err != nil {
 		return err
+	}
+	if a.UptimeS < 0 || a.UptimeS > maxUptime {
+		return fmt.Errorf(`"uptime_s" is %d: it must be 0 to %d`, a.UptimeS, int64(maxUptime))
 	}
 	texts := [][2]string{{"id", a.ID}, {"boot", a.Boot}, {"version", a.Version}}
 	var names uniqueNames

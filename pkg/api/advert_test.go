@@ -13,6 +13,7 @@ func TestAdvertChecks(t *testing.T) {
 		`camera "front" is there twice`: func(a *Advert) { a.Cameras = []CameraRef{{"front", ""}, {"front", ""}} },
 		`sensor "air" is there twice`:   func(a *Advert) { a.Sensors = []SensorRef{{Name: "air"}, {Name: "air"}} },
 		`output "ir" is there twice`:    func(a *Advert) { a.Outputs = []OutputRef{{"ir"}, {"ir"}} },
+		`"uptime_s" is -1`:              func(a *Advert) { a.UptimeS = -1 },
 		`camera "A"`:                    func(a *Advert) { a.Cameras = []CameraRef{{"A", ""}} },
 		`"version" holds characters`:    func(a *Advert) { a.Version = "1\x1b[2J" },
 		`"class" holds characters`:      func(a *Advert) { a.Sensors = []SensorRef{{Name: "air", Class: "\u202e"}} },

@@ -86,8 +86,10 @@ type Device struct {
 	Name    string            `json:"name"`
 	ID      string            `json:"id,omitempty"`
 	State   string            `json:"state"`
-	Since   time.Time         `json:"since"` // of the state, by the broker's clock
+	Since   time.Time         `json:"since"` // of the state, by the broker's clock, as all times here
 	Version string            `json:"version,omitempty"`
+	Started time.Time         `json:"started,omitzero"` // its agent
+	Picture time.Time         `json:"picture,omitzero"` // when its newest one came to the broker
 	Cameras []CameraRef       `json:"cameras,omitempty"`
 	Sensors []SensorRef       `json:"sensors,omitempty"`
 	Outputs []OutputRef       `json:"outputs,omitempty"`
@@ -99,6 +101,7 @@ type Device struct {
 // Devices is the answer of RouteDevices, by name.
 type Devices struct {
 	Devices List[Device] `json:"devices"`
+	At      time.Time    `json:"at,omitzero"` // by the broker's clock
 }
 
 // Types of a DeviceEvent.

@@ -36,6 +36,10 @@ func version1() map[string]any {
 			Outputs: []OutputRef{{"ir"}},
 			Routes:  []string{RouteSnapshot, RouteStream},
 		},
+		"advert-uptime.json": Advert{
+			Device: "pi-42", ID: "7d1c0a6e1b5a4d0c9a3f2e1d0c9b8a76", Boot: "b1", Rev: 1, Version: "1.0.0", UptimeS: 12072,
+			Cameras: []CameraRef{}, Routes: []string{RouteInfo},
+		},
 		"frame.json": FrameHeader{
 			Camera: "front", Boot: "b1", Seq: 4711, At: taken, MonoNS: 8123456789, Synced: true, Width: 1280, Height: 720,
 			Format: FormatJPEG, Skipped: 3, Settled: true,
@@ -73,7 +77,7 @@ func version1() map[string]any {
 		"clock.json":  ClockReply{"b1", 8123456789, taken, true},
 		"health.json": Health{true, []Loop{{Name: "camera front", OK: true, State: "idle", Last: taken}}},
 		"log.json":    LogLine{At: taken, Level: 4, Text: "link", Attrs: map[string]any{"from": "up", "to": "away"}},
-		"device-list.json": Devices{[]Device{{
+		"device-list.json": Devices{Devices: []Device{{
 			Name: "pi-42", ID: "7d1c0a6e1b5a4d0c9a3f2e1d0c9b8a76", State: StateAway, Since: since, Version: "1.0.0",
 			Cameras: []CameraRef{{"front", "v4l2"}}, Tags: map[string]string{"room": "hall"}, Addr: "192.0.2.42:51234", Reason: "the link was lost",
 		}}},
@@ -84,6 +88,9 @@ func version1() map[string]any {
 
 func TestVersion1(t *testing.T) {
 	messages := version1()
+		"device-list-times.json": Devices{At: taken, Devices: []Device{{
+			Name: "pi-42", State: StateOnline, Since: since, Started: since, Picture: taken,
+		}}},
 	files, err := filepath.Glob("testdata/v1/*.json")
 	if err != nil {
 		t.Fatal(err)

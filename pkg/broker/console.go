@@ -41,7 +41,7 @@ func (c console) response(ctx context.Context, req peer.Payload) (peer.Payload, 
 			return peer.Payload{}, peer.Errorf(peer.CodeInvalid, "%v", err)
 		}
 		list, _ := c.b.registry.list(seen(l, q.Device), l.grant.Role == access.Admin)
-		return encode(api.Devices{Devices: list})
+		return encode(api.Devices{Devices: list, At: time.Now()})
 	case api.RouteBrokerInfo:
 		return encode(c.b.info())
 	case api.RouteEnrol:

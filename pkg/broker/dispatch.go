@@ -39,6 +39,7 @@ func (b *Broker) dispatch(r *route, first session.Frame) session.Owner {
 	case !addressed(&t):
 		return r.refuse(&fault{refusedMalformed, core.ErrorCodeInvalid, fmt.Sprintf("the broker itself has no route %q, and the request names no device", t.Route)})
 	}
+	r.pictures = string(t.Route) == api.RouteSnapshot || string(t.Route) == api.RouteStream
 	wait, err := b.waitOf(&t)
 	if err != nil {
 		return r.refuse(&fault{refusedMalformed, core.ErrorCodeInvalid, err.Error()})

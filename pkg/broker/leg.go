@@ -26,6 +26,7 @@ type leg struct {
 	dirty []*session.Conn // given frames since the last Settle; owned by the goroutine that reads
 
 	serving atomic.Int64 // streams it answers now
+	picture atomic.Int64 // when its newest picture came, in Unix nanoseconds; 0: none has
 
 	mu     sync.Mutex // guards the following
 	asked  map[*route]struct{}
@@ -185,6 +186,9 @@ func (l *leg) doneServing(r *route) {
 	delete(l.serves, r)
 	l.serving.Add(-1)
 }
+
+// pictured takes note that a picture of the device has come.
+func (l *leg) pictured() { l.picture.Store(time.Now().UnixNano()) }
 
 // queued returns the bytes that wait to leave for l.
 func (l *leg) queued() int { return l.conn.Stats().Queued }

@@ -35,6 +35,7 @@ type device struct {
 	up     bool
 	since  time.Time
 	advert *api.Advert // nil: it gave none
+	began  time.Time   // its agent; zero: it does not say
 	reason string
 	turn   uint64 // when balancing last chose it
 }
@@ -63,9 +64,13 @@ func (g *registry) join(l *leg, a *api.Advert) (old *leg, err error) {
 				"another device is connected as %q: give one of them another name, or stop the other one first", name)
 		}
 		old = d.leg
+		l.picture.Store(old.picture.Load())
 		g.remove(d)
 	}
 	d := &device{leg: l, up: true, since: time.Now(), advert: a}
+	if a != nil && a.UptimeS > 0 {
+		d.began = d.since.Add(-time.Duration(a.UptimeS) * time.Second)
+	}
 	g.enter(d)
 	g.events.add(d.view(api.StateOnline))
 	return old, nil
@@ -241,11 +246,17 @@ func (d *device) state() string {
 // view is the device as others see it.
 func (d *device) view(state string) *api.Device {
 	c := &d.leg.card
-	v := &api.Device{Name: c.device, ID: c.id, State: state, Since: d.since, Reason: d.reason}
+	v := &api.Device{Name: c.device, ID: c.id, State: state, Since: d.since, Started: d.began, Reason: d.reason}
+	if at := d.leg.picture.Load(); at > 0 {
+		v.Picture = time.Unix(0, at)
+	}
 	if a := d.advert; a != nil {
 		v.Version, v.Cameras, v.Sensors, v.Outputs = a.Version, a.Cameras, a.Sensors, a.Outputs
 	}
 	for _, tag := range c.tags {
+		if tag.Key == wire.KeyInstanceName || tag.Key == wire.KeyDevice { // the name, for brokers that know it by these
+			continue
+		}
 		if v.Tags == nil {
 			v.Tags = map[string]string{}
 		}

@@ -32,7 +32,7 @@ func TestOnlineAwayLeft(t *testing.T) {
 		want := []api.Device{{
 			Name: "cam", ID: "id-cam", State: api.StateOnline, Since: time.Now(), Version: "1.0", Addr: "pipe",
 			Cameras: []api.CameraRef{{Name: "front", Kind: "pattern"}},
-			Tags:    map[string]string{wire.KeyInstanceName: "cam", wire.KeyDevice: "cam", "room": "hall"},
+			Tags:    map[string]string{"room": "hall"},
 		}}
 		if d := cmp.Diff(want, list); d != "" {
 			t.Fatalf("-want +got:\n%s", d)
@@ -65,6 +65,61 @@ func TestOnlineAwayLeft(t *testing.T) {
 			t.Errorf("after the session time: %v", got)
 		}
 	})
+}
+
+// Since when the agent runs, and when the newest picture came, are told by the broker's clock: the device's may be wrong.
+func TestUptimeAndLastPicture(t *testing.T) {
+	open(t, Config{}, func(h *house) {
+		setup := deviceSetup("cam", "id-cam", 1)
+		setup.Advert = []byte(`{"device":"cam","id":"id-cam","uptime_s":3600}`)
+		began := time.Now().Add(-time.Hour)
+		picture := peer.Payload{Data: []byte("picture")}
+		handler := peer.Funcs{
+			Response: func(context.Context, peer.Payload) (peer.Payload, error) { return picture, nil },
+			Stream: func(context.Context, peer.Payload) iter.Seq2[peer.Payload, error] {
+				return func(yield func(peer.Payload, error) bool) { yield(picture, nil) }
+			},
+		}
+		h.connect(setup, true, handler)
+		l := h.laptop()
+		time.Sleep(time.Minute)
+		if _, err := l.ask(to("cam", api.RouteInfo)); err != nil {
+			t.Fatal(err)
+		}
+		if d := h.devices(l)[0]; !d.Started.Equal(began) || !d.Picture.IsZero() {
+			t.Errorf("started %v, not %v; a picture at %v", d.Started, began, d.Picture)
+		}
+		for what, ask := range map[string]func() error{
+			"snapshot": func() error { _, err := l.ask(to("cam", api.RouteSnapshot)); return err },
+			"stream":   func() error { return drain(l.RequestStream(h.ctx, peer.Payload{Metadata: to("cam", api.RouteStream)})) },
+			"shared stream": func() error {
+				return drain(l.RequestStream(h.ctx, peer.Payload{Metadata: to("cam", api.RouteStream, wire.Tag{Key: wire.ParamShare, Value: "1"})}))
+			},
+		} {
+			time.Sleep(time.Minute)
+			if err := ask(); err != nil {
+				t.Fatal(err)
+			}
+			if d := h.devices(l)[0]; !d.Picture.Equal(time.Now()) {
+				t.Errorf("%s: the last picture is said to be of %v, now is %v", what, d.Picture, time.Now())
+			}
+		}
+		// Its next session knows of it, and an older agent says nothing of its uptime.
+		last := h.devices(l)[0].Picture
+		h.camera("cam", handler)
+		if d := h.devices(l)[0]; !d.Started.IsZero() || !d.Picture.Equal(last) {
+			t.Errorf("started %v, last picture %v, not %v", d.Started, d.Picture, last)
+		}
+	})
+}
+
+func drain(stream iter.Seq2[peer.Payload, error]) error {
+	for _, err := range stream {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A Pi that lost its power comes back while the broker still believes in its old link.

@@ -22,6 +22,8 @@ type route struct {
 	from *leg
 	near *session.Stream
 
+	pictures bool // are what it asks for; set before anybody answers
+
 	mu       sync.Mutex // guards the following
 	group    *shared    // what it looks at with others; set before the session knows the route
 	to       *leg       // nil while parked
@@ -230,6 +232,9 @@ func (r *route) answer(f session.Frame) *fault {
 			return &fault{endedCredit, core.ErrorCodeCanceled, "the device sent more than it was asked for"}
 		}
 		r.near.Put(f, last)
+		if r.pictures && f.Has(core.FlagNext) {
+			r.to.pictured()
+		}
 		// rsocket-go says COMPLETE in the first fragment of an answer and not in the last.
 		r.complete = r.complete || f.Has(core.FlagComplete)
 		if !f.Has(core.FlagFollow) && (r.complete || !r.metered()) {

@@ -194,6 +194,7 @@ func (g *shared) collect(f session.Frame) *fault {
 			return nil
 		}
 		g.newest, g.coming = g.coming, session.Message{}
+		g.to.pictured()
 		g.seq++
 		for r, v := range g.viewers {
 			if g.give(r, v) {
