@@ -25,6 +25,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"sync/atomic"
 
 	"github.com/perchcam/perch/internal/agent/service"
 	"github.com/perchcam/perch/pkg/api"
@@ -62,6 +63,7 @@ type Agent struct {
 	book    *logbook
 	met     chan struct{} // holds one: there is a link to a broker
 
+	uptime  atomic.Int64  // in seconds, when the newest session began: what an advert says does not change by itself
 	cameras *cameras
 	board   *gpio.Board // nil where there are neither sensors nor outputs
 	service *service.Service
@@ -201,6 +203,7 @@ func (a *Agent) setup() (session.Setup, error) {
 	}
 	return session.Setup{MetadataMIME: wire.MIMEComposite, DataMIME: wire.MIMEOctetStream, Metadata: md}, nil
 }
+	a.uptime.Store(max(1, int64(time.Since(a.started).Seconds()))) // 0 is not known
 
 // introduce writes the metadata of a SETUP, under an id of its own: brokers want a new one each time.
 func introduce(c Config, ad api.Advert, auth wire.Auth) ([]byte, error) {
@@ -229,7 +232,7 @@ func services(routes []string) (names []string) {
 // advert is what the device offers. What it offers only grows, so its size numbers the revisions.
 func (a *Agent) advert() api.Advert {
 	ad := api.Advert{
-		Device: a.device, ID: a.machine.id, Boot: a.boot, Rev: 1, Version: a.version,
+		Device: a.device, ID: a.machine.id, Boot: a.boot, Rev: 1, Version: a.version, UptimeS: a.uptime.Load(),
 		Cameras: a.cameras.refs(), Routes: a.service.Routes(),
 	}
 	ad.Rev += uint64(len(ad.Cameras))

@@ -173,7 +173,7 @@ func TestAgentRegistersAnswersAndSaysGoodbye(t *testing.T) {
 	if who.Service != api.Service || who.Device() != "nest" || who.Tag(wire.KeyInstanceName) != "nest" || who.Tag("site") != "farm" || !c.Setup().Resume {
 		t.Errorf("SETUP says %+v", who)
 	}
-	if ad.Device != "nest" || ad.ID == "" || ad.Boot == "" || ad.Version != "1.2.3" || len(ad.Cameras) != 1 || ad.Cameras[0] != (api.CameraRef{Name: "test", Kind: "pattern"}) || len(ad.Routes) == 0 {
+	if ad.Device != "nest" || ad.ID == "" || ad.Boot == "" || ad.Version != "1.2.3" || ad.UptimeS < 1 || len(ad.Cameras) != 1 || ad.Cameras[0] != (api.CameraRef{Name: "test", Kind: "pattern"}) || len(ad.Routes) == 0 {
 		t.Errorf("the advert says %+v", ad)
 	}
 	if len(who.Advert) > 2<<10 {
