@@ -25,7 +25,7 @@ func (s *stage) joinFarm(args []string) error {
 	}
 	lost := api.Reading{
 		V: 1, Type: api.ReadingError, Boot: "b", Seq: 9, Sensor: "pond", At: noon,
-		Error: &api.SensorError{Code: "io", Text: evil}, LastOK: noon.Add(-time.Hour),
+		Error: &api.SensorError{Code: "io", Text: evil, Hint: "look after it " + evil}, LastOK: noon.Add(-time.Hour),
 	}
 	s.add(&clienttest.Device{
 		Name: args[0],
@@ -59,7 +59,9 @@ func (s *stage) joinFarm(args []string) error {
 				open := door
 				open.Type, open.Seq, open.On, open.Count = api.ReadingChange, 12, new(false), nil
 				gap := api.Reading{V: 1, Type: api.ReadingGap, Missed: 2, From: 10, To: 11, At: noon}
-				return values(ctx, door, gap, open)
+				dropped := api.Reading{V: 1, Type: api.ReadingGap, Sensor: "door", Missed: 3, Reason: api.GapKernel, At: noon}
+				anew := api.Reading{V: 1, Type: api.ReadingGap, Boot: "c", Reason: api.GapRestart, At: noon}
+				return values(ctx, door, gap, open, dropped, anew)
 			case api.RouteLogs:
 				q, err := api.Parse[api.LogsRequest](data)
 				if err != nil {

@@ -17,26 +17,33 @@ import (
 
 func (a *app) sensors() *cobra.Command {
 	var asJSON, follow, latest bool
+	var form readingForm
 	cmd := &cobra.Command{
 		Use:   "sensors DEVICE [SENSOR...]",
 		Short: "Read a device's sensors",
 		Long: `Read a device's sensors, all of them or those named.
 
 With --follow it goes on with what happens, until Ctrl-C. Nothing is left out silently: what was missed is told as a gap.
-With --json it is one object per line.`,
+With --json it is one object per line. With --format senml it is for programs that know SenML (RFC 8428): one pack, or with --follow one
+per line, without what SenML has no words for: gaps, errors and sequence numbers.`,
 		Args:              deviceAndNames("sensor"),
 		ValidArgsFunction: a.completeDevice,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			device, names := args[0], args[1:]
+			if asJSON {
+				form = formJSON
+			}
 			if follow {
-				return a.followSensors(cmd.Context(), device, client.SensorsOptions{Names: names, Latest: latest}, asJSON)
+				return a.followSensors(cmd.Context(), device, client.SensorsOptions{Names: names, Latest: latest}, form)
 			}
 			return a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
 				list, err := c.Readings(ctx, device, names...)
 				switch {
 				case err != nil:
 					return err
-				case asJSON:
+				case form == formSenML:
+					return a.senML(device, list...)
+				case form == formJSON:
 					for _, r := range list {
 						if err := a.jsonLine(r); err != nil {
 							return err
@@ -47,6 +54,11 @@ With --json it is one object per line.`,
 					a.say("%s has no sensors", device)
 					return nil
 				}
+				for _, r := range list {
+					if r.Error != nil && r.Error.Hint != "" {
+						a.say("hint: %s: %s", api.Text(r.Sensor), api.Text(r.Error.Hint))
+					}
+				}
 				return readingsTable(a.stdout, list)
 			})
 		},
@@ -54,8 +66,43 @@ With --json it is one object per line.`,
 	f := cmd.Flags()
 	f.BoolVarP(&follow, "follow", "f", false, "go on, and tell of what happens")
 	f.BoolVar(&latest, "latest", false, "with --follow: only the last state where there is no time for every change")
-	f.BoolVar(&asJSON, "json", false, "for programs")
+	f.Var(&form, "format", "`FORM` of what is written: text, json or senml")
+	f.BoolVar(&asJSON, "json", false, "for programs: --format json")
 	return cmd
+}
+
+// readingForm is how readings are written; "" is text.
+type readingForm string
+
+const (
+	formJSON  readingForm = "json"
+	formSenML readingForm = "senml"
+)
+
+func (f *readingForm) String() string { return string(*f) }
+func (f *readingForm) Type() string   { return "FORM" }
+
+// Set implements pflag.Value.
+func (f *readingForm) Set(s string) error {
+	switch s {
+	case "text":
+		s = ""
+	case "json", "senml":
+	default:
+		return errors.New("it must be text, json or senml")
+	}
+	*f = readingForm(s)
+	return nil
+}
+
+// senML writes one pack, whose names begin with the device's.
+func (a *app) senML(device string, list ...api.Reading) error {
+	pack, err := api.SenML(device+"/", list...)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s\n", pack)
+	return err
 }
 
 func deviceAndNames(what string) cobra.PositionalArgs {
@@ -97,7 +144,7 @@ func readingText(r api.Reading) string {
 	var parts []string
 	switch {
 	case r.Type == api.ReadingGap:
-		return fmt.Sprintf("%d readings are missing", r.Missed)
+		return missingText(r)
 	case r.Type == api.ReadingStorm:
 		parts = append(parts, "changes too often to be told")
 	case r.Type == api.ReadingCalm:
@@ -121,6 +168,23 @@ func readingText(r api.Reading) string {
 	return api.Text(strings.Join(parts, ", "))
 }
 
+// missingText says what is missing, and why.
+func missingText(r api.Reading) string {
+	missing := "readings are missing, nobody knows how many"
+	if r.Missed > 0 {
+		missing = fmt.Sprintf("%d readings are missing", r.Missed)
+	}
+	switch r.Reason {
+	case api.GapKernel:
+		missing += ": they came faster than the agent took them from the kernel"
+	case api.GapRestart:
+		missing += ": the agent has started anew"
+	case api.GapRing:
+		missing += ": they came faster than they could be told"
+	}
+	return missing
+}
+
 // unit is how people write a unit that SenML spells for programs.
 func unit(senml string) string {
 	switch senml {
@@ -139,7 +203,7 @@ func onOff(on bool) string {
 	return "off"
 }
 
-func (a *app) followSensors(ctx context.Context, device string, o client.SensorsOptions, asJSON bool) error {
+func (a *app) followSensors(ctx context.Context, device string, o client.SensorsOptions, form readingForm) error {
 	return a.with(ctx, func(c *client.Client) error {
 		for r, err := range c.Sensors(ctx, device, o) {
 			switch {
@@ -147,7 +211,12 @@ func (a *app) followSensors(ctx context.Context, device string, o client.Sensors
 				return nil // as it was meant to end
 			case err != nil:
 				return err
-			case asJSON:
+			case form == formSenML:
+				if r.On == nil && len(r.Values) == 0 {
+					continue
+				}
+				err = a.senML(device, r)
+			case form == formJSON:
 				err = a.jsonLine(r)
 			default:
 				at := r.At

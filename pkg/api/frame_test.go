@@ -59,7 +59,7 @@ func TestReadingChecks(t *testing.T) {
 		`{}`:                              `"type" is missing`,
 		`{"type":"state"}`:                `sensor "" is no valid name`,
 		`{"type":"error","sensor":"a"}`:   `"error" is missing`,
-		`{"type":"gap"}`:                  `a gap misses nothing`,
+		`{"type":"gap"}`:                  `a gap says neither how much is missing nor why`,
 		`[]`:                              `an object is needed, not an array`,
 		strings.Repeat(" ", MaxReading+1): `65536 are allowed`,
 	} {

@@ -56,11 +56,18 @@ func version1() map[string]any {
 			Values: []Value{{"temperature", 21.37, "Cel"}, {"humidity", 45.3, "%RH"}, {"pressure", 100943, "Pa"}},
 		},
 		"reading-error.json": Reading{
-			V: 1, Type: ReadingError, Sensor: "out", At: taken, Error: &SensorError{"io", "input/output error"}, LastOK: since,
+			V: 1, Type: ReadingError, Sensor: "out", At: taken, Error: &SensorError{Code: "io", Text: "input/output error"}, LastOK: since,
 		},
-		"reading-gap.json": Reading{V: 1, Type: ReadingGap, Missed: 9, From: 4700, To: 4708},
-		"readings.json":    Readings{[]Reading{{V: 1, Type: ReadingState, Seq: 1, Boot: "6f1c", Sensor: "door", On: new(false), At: taken}}},
-		"output.json":      OutputState{Output: "ir", On: true, Until: taken, At: since},
+		"reading-error-hint.json": Reading{
+			V: 1, Type: ReadingError, Boot: "6f1c", Seq: 4713, Sensor: "air", At: taken, Synced: true,
+			Error: &SensorError{"missing", `there is no iio device "bme280"`, "add the line dtoverlay=i2c-sensor,bme280 to /boot/firmware/config.txt and restart the Pi"},
+		},
+		"reading-gap.json":         Reading{V: 1, Type: ReadingGap, Missed: 9, From: 4700, To: 4708},
+		"reading-gap-ring.json":    Reading{V: 1, Type: ReadingGap, Boot: "6f1c", Missed: 9, From: 4700, To: 4708, Reason: GapRing, At: taken, Synced: true},
+		"reading-gap-kernel.json":  Reading{V: 1, Type: ReadingGap, Boot: "6f1c", Seq: 4709, Sensor: "door", Missed: 25, Reason: GapKernel, Count: new(uint64(148)), At: taken},
+		"reading-gap-restart.json": Reading{V: 1, Type: ReadingGap, Boot: "6f1c", Reason: GapRestart, At: taken, Synced: true},
+		"readings.json":            Readings{[]Reading{{V: 1, Type: ReadingState, Seq: 1, Boot: "6f1c", Sensor: "door", On: new(false), At: taken}}},
+		"output.json":              OutputState{Output: "ir", On: true, Until: taken, At: since},
 
 		"cameras.json": CameraList{[]Camera{{
 			Name: "front", Kind: "v4l2", Model: "HD Webcam", State: CameraActive, Viewers: 2,

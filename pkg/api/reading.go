@@ -14,9 +14,16 @@ const (
 	ReadingChange = "change"  // a level changed
 	ReadingValue  = "reading" // values were measured
 	ReadingError  = "error"   // a sensor cannot be read; there is never a value in its place
-	ReadingGap    = "gap"     // readings From to To are missing
+	ReadingGap    = "gap"     // something is missing; Reason says why
 	ReadingStorm  = "storm"   // a level changes too often to be told: only Count goes on
 	ReadingCalm   = "calm"    // the storm is over
+)
+
+// Reasons of a ReadingGap.
+const (
+	GapKernel  = "kernel"  // the device's kernel dropped edges of Sensor; they are in Count all the same
+	GapRing    = "ring"    // readings From to To were overwritten before this reader took them
+	GapRestart = "restart" // the device counts anew; what was before the restart and not taken is gone
 )
 
 // Reading is one item of RouteWatch: the state of every sensor first, then what happens, in the order of Seq.
@@ -38,9 +45,10 @@ type Reading struct {
 	Error  *SensorError `json:"error,omitempty"`
 	LastOK time.Time    `json:"last_ok,omitzero"`
 
-	Missed uint64 `json:"missed,omitempty"`
+	Missed uint64 `json:"missed,omitempty"` // of a gap: how many are missing; 0 is not known
 	From   uint64 `json:"from,omitempty"`
 	To     uint64 `json:"to,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // Value is one measured quantity.
@@ -52,8 +60,9 @@ type Value struct {
 
 // SensorError says why a sensor cannot be read.
 type SensorError struct {
-	Code string `json:"code"` // one word, for programs
-	Text string `json:"text"` // a sentence
+	Code string `json:"code"`           // one word, for programs
+	Text string `json:"text"`           // a sentence
+	Hint string `json:"hint,omitempty"` // what its owner can do about it
 }
 
 // ParseReading reads an item of RouteWatch.
@@ -74,14 +83,14 @@ func (r Reading) Check() error {
 			return err
 		}
 	case ReadingGap:
-		if r.Missed == 0 {
-			return fmt.Errorf("a gap misses nothing")
+		if r.Missed == 0 && r.Reason == "" {
+			return fmt.Errorf("a gap says neither how much is missing nor why")
 		}
 	}
 	if r.Type == ReadingError && r.Error == nil {
 		return fmt.Errorf(`"error" is missing`)
 	}
-	return nil
+	return checkText("reason", r.Reason)
 }
 
 // Readings is the answer of RouteRead.
