@@ -197,13 +197,13 @@ func (a *Agent) setup() (session.Setup, error) {
 	if err != nil {
 		return session.Setup{}, err
 	}
+	a.uptime.Store(max(1, int64(time.Since(a.started).Seconds()))) // 0 is not known
 	md, err := introduce(a.cfg, a.advert(), auth)
 	if err != nil {
 		return session.Setup{}, err
 	}
 	return session.Setup{MetadataMIME: wire.MIMEComposite, DataMIME: wire.MIMEOctetStream, Metadata: md}, nil
 }
-	a.uptime.Store(max(1, int64(time.Since(a.started).Seconds()))) // 0 is not known
 
 // introduce writes the metadata of a SETUP, under an id of its own: brokers want a new one each time.
 func introduce(c Config, ad api.Advert, auth wire.Auth) ([]byte, error) {

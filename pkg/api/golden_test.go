@@ -88,6 +88,9 @@ func version1() map[string]any {
 			Name: "pi-42", ID: "7d1c0a6e1b5a4d0c9a3f2e1d0c9b8a76", State: StateAway, Since: since, Version: "1.0.0",
 			Cameras: []CameraRef{{"front", "v4l2"}}, Tags: map[string]string{"room": "hall"}, Addr: "192.0.2.42:51234", Reason: "the link was lost",
 		}}},
+		"device-list-times.json": Devices{At: taken, Devices: []Device{{
+			Name: "pi-42", State: StateOnline, Since: since, Started: since, Picture: taken,
+		}}},
 		"device-event.json": DeviceEvent{Type: EventChange, Device: &Device{Name: "pi-42", State: StateOnline, Since: since}},
 		"broker.json":       BrokerInfo{Version: "1.0.0", Started: since, At: taken, Online: 3, Away: 1, Viewers: 2},
 	}
@@ -95,9 +98,6 @@ func version1() map[string]any {
 
 func TestVersion1(t *testing.T) {
 	messages := version1()
-		"device-list-times.json": Devices{At: taken, Devices: []Device{{
-			Name: "pi-42", State: StateOnline, Since: since, Started: since, Picture: taken,
-		}}},
 	files, err := filepath.Glob("testdata/v1/*.json")
 	if err != nil {
 		t.Fatal(err)
