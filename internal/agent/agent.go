@@ -24,8 +24,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 	"sync/atomic"
+	"time"
 
 	"github.com/perchcam/perch/internal/agent/service"
 	"github.com/perchcam/perch/pkg/api"
@@ -62,8 +62,8 @@ type Agent struct {
 	clock   *link.Clock
 	book    *logbook
 	met     chan struct{} // holds one: there is a link to a broker
-
 	uptime  atomic.Int64  // in seconds, when the newest session began: what an advert says does not change by itself
+
 	cameras *cameras
 	board   *gpio.Board // nil where there are neither sensors nor outputs
 	service *service.Service
