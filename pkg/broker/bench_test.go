@@ -326,9 +326,23 @@ func BenchmarkBesideStuck(b *testing.B) {
 					}
 				}
 			}()
-			for range stuck {
-				connect(nil).frame(1, core.FrameTypeRequestStream, core.FlagMetadata, request(1000)...)
+			blind := make([]plug, stuck)
+			for i := range blind {
+				blind[i] = connect(nil)
+				blind[i].frame(1, core.FrameTypeRequestStream, core.FlagMetadata, request(1000)...)
 			}
+			go func() { // they say that they live: otherwise they are ended for their silence
+				tick := time.NewTicker(time.Second)
+				defer tick.Stop()
+				for range tick.C {
+					for _, p := range blind {
+						header := core.NewFrameHeader(0, core.FrameTypeKeepalive, 0)
+						if _, err := p.Write(append(append([]byte{0, 0, 14}, header.Bytes()...), make([]byte, 8)...)); err != nil {
+							return
+						}
+					}
+				}
+			}()
 			laptop := connect(nil)
 			body := request(0)
 			var took []time.Duration
