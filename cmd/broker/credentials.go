@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/perchcam/perch/packaging/firstboot"
 	"github.com/perchcam/perch/pkg/broker/access"
 )
 
@@ -106,11 +107,17 @@ func enrolCommand() *cobra.Command {
 	var state string
 	c := access.Credential{Role: access.Enrol}
 	var lasts time.Duration
+	var userData bool
 	cmd := &cobra.Command{
 		Use:   "enrol NAME",
 		Short: "Make a token with which new devices fetch credentials of their own",
 		Long: `enrol makes a token that a freshly flashed card exchanges for credentials of its own when it first connects. It can be
-used as often as --uses says, and for a day unless --for says otherwise.`,
+used as often as --uses says, and for a day unless --for says otherwise.
+
+With --user-data it prints the file user-data for the boot partition of cards whose system has cloud-init. They then
+install the package that lies beside it and need no keyboard.`,
+		Example: `  perch-broker enrol cards-of-may --uses 10 --for 168h
+  perch-broker enrol attic --devices 'attic-*' --user-data >user-data`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return errUsage{errors.New("enrol needs a name for the token, such as: enrol cards-of-may")}
@@ -130,6 +137,10 @@ used as often as --uses says, and for a day unless --for says otherwise.`,
 			if err != nil {
 				return err
 			}
+			if userData {
+				fmt.Fprint(cmd.OutOrStdout(), firstboot.UserData(s.home.URL, s.pin, token))
+				return nil
+			}
 			fmt.Fprintf(cmd.OutOrStdout(), "On the card, for %d of them, until %s:\n", c.Uses, c.Expires.Local().Format("2006-01-02 15:04"))
 			s.printAgent(cmd.OutOrStdout(), token)
 			return nil
@@ -140,6 +151,7 @@ used as often as --uses says, and for a day unless --for says otherwise.`,
 	f.IntVar(&c.Uses, "uses", 1, "how many devices may enrol with it")
 	f.StringArrayVar(&c.Devices, "devices", nil, "`PATTERN` of the names they may have; may be given several times (default: any)")
 	f.DurationVar(&lasts, "for", 24*time.Hour, "how long the token counts")
+	f.BoolVar(&userData, "user-data", false, "print a cloud-init configuration for the card")
 	return cmd
 }
 

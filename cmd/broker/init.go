@@ -42,7 +42,7 @@ with them. Devices and laptops know the broker by the fingerprint of its key, so
 				}
 			}
 			if err := access.Init(state, access.Home{URL: home}, hosts); errors.Is(err, fs.ErrExist) {
-				return fmt.Errorf("%w; add, enrol, list and revoke change its credentials", err)
+				return fmt.Errorf("there is a broker in %s already, which is left as it is: add, enrol, list and revoke change its credentials, check looks at it; --state DIR makes another one", state)
 			} else if err != nil {
 				return fmt.Errorf("cannot initialise: %w", err)
 			}
@@ -61,14 +61,14 @@ with them. Devices and laptops know the broker by the fingerprint of its key, so
 			fmt.Fprintf(cmd.OutOrStdout(), `The broker's key, certificate and credentials are in %s.
 
 Start the broker:
-  perch-broker --state %s --listen tls://:%s
+  %s
 
 On your laptop:
   %s
 
 For each device:
   perch-broker add device NAME --state %s
-`, state, state, u.Port(), loginLine(home, pin, token), state)
+`, state, startLine(state, u), loginLine(home, pin, token), state)
 			return nil
 		},
 	}
@@ -78,8 +78,18 @@ For each device:
 	return cmd
 }
 
+// stateFlag says where a command works, and has root work there as the directory's owner.
 func stateFlag(cmd *cobra.Command, state *string) {
+	cmd.PreRunE = func(*cobra.Command, []string) error { return becomeOwner(*state) }
 	cmd.Flags().StringVar(state, "state", commandState(), "`DIR` of the broker's key and credentials; or "+stateVariable)
+}
+
+// startLine starts the broker: the service where there is one.
+func startLine(state string, home *url.URL) string {
+	if _, err := os.Stat("/lib/systemd/system/perch-broker.service"); err == nil && state == serviceState {
+		return "sudo systemctl restart perch-broker"
+	}
+	return fmt.Sprintf("perch-broker --state %s --listen %s://:%s", state, home.Scheme, home.Port())
 }
 
 // loginLine is what a laptop's owner types.

@@ -92,7 +92,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 	cmd.SetHelpCommand(&cobra.Command{Hidden: true})
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringArrayVar(&cfg.Listen, "listen", []string{"tcp://127.0.0.1:7878"}, "`URL` to listen on, tcp://, tls://, ws:// or wss://; may be given several times; port\n0 takes a free one. With --state the default is tls://:7878")
+	f.StringArrayVar(&cfg.Listen, "listen", []string{"tcp://127.0.0.1:7878"}, "`URL` to listen on, tcp://, tls://, ws:// or wss://; may be given several times; port\n0 takes a free one. With --state the default is the port that init was told")
 	f.StringVar(&state, "state", servingState(), "`DIR` of the broker's key and credentials, see init; or PERCH_BROKER_STATE")
 	f.StringVar(&cfg.TLS.Cert, "tls-cert", "", "`FILE` of the certificate, instead of the one that init made")
 	f.StringVar(&cfg.TLS.Key, "tls-key", "", "`FILE` of its key")
@@ -106,7 +106,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 	f.DurationVar(&cfg.SessionTime, "session-time", 0, "how long a session may be without a link (default 2m)")
 	f.DurationVar(&cfg.Grace, "grace", 0, "how long streams may go on after SIGTERM (default 5s)")
 	f.TextVar(&level, "log-level", slog.LevelInfo, "`LEVEL` of what is logged: debug, info, warn or error")
-	cmd.AddCommand(initCommand(), addCommand(), enrolCommand(), listCommand(), revokeCommand(), checkCommand())
+	cmd.AddCommand(initCommand(), addCommand(), enrolCommand(), listCommand(), revokeCommand(), checkCommand(), manCommand())
 	return cmd
 }
 

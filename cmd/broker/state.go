@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 
@@ -14,7 +15,10 @@ import (
 
 // The state directory holds the broker's key, its certificate and the credentials.
 
-const stateVariable = "PERCH_BROKER_STATE"
+const (
+	stateVariable = "PERCH_BROKER_STATE"
+	serviceState  = "/var/lib/perch-broker" // of the package's unit
+)
 
 // servingState is where a broker looks that was not told: nowhere, unless its environment says so. systemd sets
 // STATE_DIRECTORY where a unit has one (systemd.exec(5)).
@@ -26,7 +30,7 @@ func commandState() string {
 		return dir
 	}
 	if os.Geteuid() == 0 {
-		return "/var/lib/perch-broker"
+		return serviceState
 	}
 	dir := os.Getenv("XDG_STATE_HOME")
 	if dir == "" {
@@ -52,9 +56,19 @@ func useState(cfg *broker.Config, dir string, listenGiven bool) (err error) {
 		}
 	}
 	if !listenGiven {
-		cfg.Listen = []string{"tls://:7878"}
+		cfg.Listen = []string{everywhere(dir)}
 	}
 	return nil
+}
+
+// everywhere is all addresses of this machine, with scheme and port of the URL under which others know the broker.
+func everywhere(dir string) string {
+	if home, err := access.ReadHome(dir); err == nil {
+		if u, err := url.Parse(home.URL); err == nil && u.Port() != "" {
+			return u.Scheme + "://:" + u.Port()
+		}
+	}
+	return "tls://:7878"
 }
 
 func exists(name string) bool {
