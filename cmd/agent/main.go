@@ -35,7 +35,8 @@ const usage = `perch-agent makes this machine's cameras and sensors available th
 Usage:
   perch-agent                  run, until SIGTERM or SIGINT
   perch-agent check [--json]   look at everything that is needed, and say what to do
-  perch-agent --version
+  perch-agent safe-state       put the outputs into their safe state; the service does so when the agent has ended
+  perch-agent --version        also -v
   perch-agent --help
 
 It is configured by its environment; as a service, by %s:
@@ -43,7 +44,7 @@ It is configured by its environment; as a service, by %s:
 %s
 Exit codes:
    0  it was told to stop and did
-   1  it could not go on; of check: something does not work
+   1  it could not go on; of check: something does not work; of safe-state: an output may not be safe
    2  an argument was wrong
   78  a setting is wrong, and starting again cannot mend it
 `
@@ -55,7 +56,7 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 		return serve(stderr)
 	}
 	switch args[0] {
-	case "--version", "-version":
+	case "--version", "-version", "-v":
 		if len(args) == 1 {
 			fmt.Fprintln(stdout, "perch-agent", version.String())
 			return exitOK
@@ -68,6 +69,10 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 	case "check":
 		if len(args) == 1 || len(args) == 2 && args[1] == "--json" {
 			return check(stdout, stderr, len(args) == 2)
+		}
+	case "safe-state":
+		if len(args) == 1 {
+			return safeState(stderr)
 		}
 	}
 	fmt.Fprintf(stderr, "perch-agent: unknown argument %q\nTry perch-agent --help.\n", args[len(args)-1]) // of several, the first may be right
@@ -153,13 +158,22 @@ func lines(cfg agent.Config) (*host.Machine, error) {
 	return host.Init()
 }
 
-// check looks at what the service would have. It reads the service's file, unless its environment says where the broker is.
+// serviceSettings reads the service's file, unless the environment says where the broker is: then it has the settings.
+func serviceSettings() error {
+	if os.Getenv("PERCH_BROKER") != "" {
+		return nil
+	}
+	if err := agent.LoadFile(agent.File); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot read the service's settings: %w", err)
+	}
+	return nil
+}
+
+// check looks at what the service would have.
 func check(stdout, stderr io.Writer, asJSON bool) int {
-	if os.Getenv("PERCH_BROKER") == "" {
-		if err := agent.LoadFile(agent.File); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			fmt.Fprintf(stderr, "perch-agent: cannot read the service's settings: %v\nTry: sudo perch-agent check\n", err)
-			return exitFailed
-		}
+	if err := serviceSettings(); err != nil {
+		fmt.Fprintf(stderr, "perch-agent: %v\nTry: sudo perch-agent check\n", err)
+		return exitFailed
 	}
 	cfg, loaded := agent.Load()
 	d := agent.Doctor{Devices: sense.Devices{}}
