@@ -49,6 +49,8 @@ type Config struct {
 	Events func(ctx context.Context, kick func()) error
 	// Changed is told each change of State, one after the other. It must neither block nor ask the Link. May be nil.
 	Changed func(State)
+	// Advice returns what to do about a try that failed, for the log; "" is nothing. May be nil.
+	Advice func(u URL, err error) string
 
 	Resume      Resume
 	SessionTime time.Duration   // how long a session may be without a link; 2 min
@@ -242,7 +244,13 @@ func (l *Link) failed(broker URL, err error, delay time.Duration) {
 	if l.cfg.Changed != nil {
 		l.cfg.Changed(l.state)
 	}
-	l.lines.log(l.log, slog.LevelWarn, broker.String()+err.Error(), "cannot connect", "broker", broker.String(), "err", err, "retry_in", delay.Round(time.Millisecond))
+	args := []any{"broker", broker.String(), "err", err, "retry_in", delay.Round(time.Millisecond)}
+	if l.cfg.Advice != nil {
+		if next := l.cfg.Advice(broker, err); next != "" {
+			args = append(args, "next", next)
+		}
+	}
+	l.lines.log(l.log, slog.LevelWarn, broker.String()+err.Error(), "cannot connect", args...)
 }
 
 // enter changes the state. mu is held.
