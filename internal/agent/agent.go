@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -127,9 +128,9 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a.link, err = link.New(link.Config{
-		Brokers: a.cfg.Broker, Dial: (&link.Dialer{TLS: trust, Clock: a.clock}).Dial, Setup: a.setup, Receiver: receiver{a.peer, a}, Events: a.events,
-		Changed: a.linkChanged,
-		Resume:  a.cfg.Resume, SessionTime: time.Duration(a.cfg.SessionTime), Options: session.Options{Retain: int(a.cfg.Retain)},
+		Brokers: a.cfg.Broker, Dial: (&link.Dialer{TLS: trust, Clock: a.clock, Proxy: http.ProxyFromEnvironment}).Dial, Setup: a.setup, Receiver: receiver{a.peer, a}, Events: a.events,
+		Changed: a.linkChanged, Advice: a.advice,
+		Resume: a.cfg.Resume, SessionTime: time.Duration(a.cfg.SessionTime), Options: session.Options{Retain: int(a.cfg.Retain)},
 		Log: a.log,
 	})
 	if err != nil {
@@ -189,6 +190,11 @@ func (a *Agent) linkChanged(s link.State) {
 		text += ": " + s.Err.Error()
 	}
 	a.notify.say(status(text))
+}
+
+// advice goes into the log: what to do, and who says more.
+func (a *Agent) advice(u link.URL, err error) string {
+	return advice(a.cfg, a.device, u, err) + "; perch-agent check looks at everything"
 }
 
 // setup is what the next session says of this device.

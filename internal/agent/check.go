@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -18,6 +20,7 @@ import (
 	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/camera"
 	"github.com/perchcam/perch/pkg/camera/driver"
+	"github.com/perchcam/perch/pkg/camera/v4l2"
 	"github.com/perchcam/perch/pkg/gpio"
 	"github.com/perchcam/perch/pkg/link"
 )
@@ -90,6 +93,9 @@ type Doctor struct {
 	disk    func() (free int64, readOnly bool, err error)
 	saving  func(iface string) (on, known bool)
 	groups  func(user string) ([]string, error)
+	why     func() []string                         // of each video device that is no camera, what it is
+	holder  func(device string) string              // who has it open, as far as this process may see
+	proxy   func(r *http.Request) (*url.URL, error) // to a broker
 	files   files
 	config  Config
 	machine machine
@@ -133,6 +139,7 @@ func (d *Doctor) defaults() {
 	d.expand, d.open = driver.Expand, driver.Open
 	d.resolve, d.dial = resolve, func(l *link.Dialer) dialFunc { return l.Dial }
 	d.synced, d.disk, d.saving, d.groups = gpio.ClockSynced, freeDisk, powerSave, groupsOf
+	d.why, d.holder, d.proxy = v4l2.Why, v4l2.Holder, http.ProxyFromEnvironment
 	d.files = files{credentials: os.Getenv("CREDENTIALS_DIRECTORY"), state: stateDirectory}
 }
 
@@ -142,17 +149,15 @@ func (d *Doctor) configuration(loaded error) (list []Finding) {
 	next := "edit " + File + ", then run: systemctl restart perch-agent"
 	if loaded != nil {
 		for line := range strings.SplitSeq(loaded.Error(), "\n") {
-			list = append(list, fail(about, next, "%s", line))
+			f := fail(about, next, "%s", line)
+			if strings.Contains(line, File) { // it says itself what to do
+				f.Next = ""
+			}
+			list = append(list, f)
 		}
 		return list
 	}
-	var set []string
-	for _, v := range Vars() {
-		if value := os.Getenv(v.Name); value != "" {
-			set = append(set, v.Name+"="+api.Text(value))
-		}
-	}
-	list = append(list, fine(about, "%s", strings.Join(set, "\n")))
+	list = append(list, fine(about, "%s", effective()))
 	_, errAuth := d.files.auth(d.config)
 	_, errTrust := d.files.trust(d.config)
 	for _, err := range []error{errAuth, errTrust} {
@@ -165,6 +170,29 @@ func (d *Doctor) configuration(loaded error) (list []Finding) {
 		}
 	}
 	return list
+}
+
+// effective lists the settings that were made, and in a last line what holds where none was. There is no secret among them but a
+// proxy's password: tokens and keys are in files.
+func effective() string {
+	var set, usual []string
+	for _, v := range Vars() {
+		if value := os.Getenv(v.Name); value != "" {
+			set = append(set, v.Name+"="+api.Text(value))
+		} else if v.Default != "" {
+			usual = append(usual, strings.TrimPrefix(v.Name, prefix+"_")+" "+v.Default)
+		}
+	}
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
+		value := os.Getenv(name)
+		if u, err := url.Parse(value); err == nil && u.User != nil {
+			value = u.Redacted()
+		}
+		if value != "" {
+			set = append(set, name+"="+api.Text(value))
+		}
+	}
+	return strings.Join(append(set, "else as usual: "+strings.Join(usual, ", ")), "\n")
 }
 
 // name is what the device registers as.
@@ -238,7 +266,11 @@ func (d *Doctor) cameras(ctx context.Context) (list []Finding) {
 	defer cancel()
 	specs := d.expand(ctx, d.config.Cameras)
 	if len(specs) == 0 {
-		return []Finding{warn("cameras", "is one plugged in? for a ribbon camera install rpicam-apps, and try: rpicam-hello --list-cameras", "none is found")}
+		text := "none is found"
+		if why := d.why(); len(why) > 0 {
+			text += "; of the video devices\n" + api.Text(strings.Join(why, "\n"))
+		}
+		return []Finding{warn("cameras", "is one plugged in? for a ribbon camera install rpicam-apps, and try: rpicam-hello --list-cameras", "%s", text)}
 	}
 	for _, spec := range specs {
 		about := "camera " + spec.Name
@@ -251,17 +283,34 @@ func (d *Doctor) cameras(ctx context.Context) (list []Finding) {
 		switch {
 		case errors.Is(err, camera.ErrAbsent):
 			list = append(list, fail(about, "is it plugged in? what there is: ls -l /dev/v4l/by-id /dev/video*", "%v", err))
+		case errors.Is(err, camera.ErrUnsupported):
+			list = append(list, fail(about, "correct PERCH_CAMERAS in "+File+"; PERCH_CAMERAS=auto takes every camera that works", "%v", err))
 		case errors.Is(err, camera.ErrBusy):
 			list = append(list, warn(about, "end the program that uses it; as root, this says which it is", "%v", err))
 		case errors.Is(err, camera.ErrDenied):
 			list = append(list, fail(about, "usermod -aG video perch, then systemctl restart perch-agent", "%v", err))
 		case err != nil:
-			list = append(list, fail(about, "", "%v", err))
+			list = append(list, fail(about, "journalctl -k says whether the kernel has trouble with it", "%v", err))
 		default:
 			list = append(list, fine(about, "%s%s: %s", info.Kind, named(info.Card), modes(info.Modes)))
+			if who := d.heldBy(spec); who != "" {
+				list = append(list, warn(about, "end that program: a camera gives its pictures to one at a time", "%s has it open", who))
+			}
 		}
 	}
 	return list
+}
+
+// heldBy is who else has a camera open, "" where it is nobody or the service.
+func (d *Doctor) heldBy(spec camera.Spec) string {
+	if spec.Kind != camera.KindV4L2 {
+		return ""
+	}
+	who := d.holder(spec.Address)
+	if strings.HasPrefix(who, "perch-agent,") {
+		return ""
+	}
+	return api.Text(who)
 }
 
 func named(card string) string {

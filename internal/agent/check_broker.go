@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -57,75 +59,102 @@ func (d *Doctor) broker(ctx context.Context, u link.URL, running bool) []Finding
 	about := "broker"
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	addrs, err := d.resolve(ctx, u.Host)
-	if err != nil {
-		next := "is the name right? what this machine's name servers say: getent hosts " + u.Host
-		if strings.HasSuffix(u.Host, ".local") {
-			next = "names that end in .local are found by multicast, which this program does not do: take the address, or a name of your DNS"
-		}
-		return []Finding{fail(about, next, "%v", err)}
+	list, ok := d.find(ctx, u)
+	if !ok {
+		return list
 	}
-	list := []Finding{fine(about, "%s is at %s", u, strings.Join(addrs, ", "))}
-
 	trust, err := d.files.trust(d.config)
 	if err != nil {
 		return list // said among the settings
 	}
-	var shown *tls.ConnectionState
+	var seen *tls.ConnectionState
 	note := trust.VerifyConnection
 	trust.VerifyConnection = func(s tls.ConnectionState) error {
-		shown = &s
+		seen = &s
 		if note != nil {
 			return note(s)
 		}
 		return nil
 	}
-	nc, err := d.dial(&link.Dialer{TLS: trust, Clock: newClock(d.root)})(ctx, u)
-	if err != nil {
-		return append(list, fail(about, d.way(err, u), "%v", err))
+	clock := newClock(d.root)
+	if u.Secure() {
+		list = append(list, shown(trust, clock.Time())...)
 	}
-	if shown != nil {
-		list = append(list, certificate(*shown, string(d.config.BrokerPin) != ""))
+	nc, err := d.dial(&link.Dialer{TLS: trust, Clock: clock, Proxy: d.proxy})(ctx, u)
+	if err != nil {
+		return append(list, fail(about, advice(d.config, d.name(), u, err), "%v", err))
+	}
+	if seen != nil {
+		list = append(list, certificate(*seen, d.config.BrokerPin != "", clock.Time()))
 	}
 	if running {
 		_ = nc.Close() // the service's session says the rest
 		return list
 	}
-	return append(list, d.hello(ctx, nc))
+	return append(list, d.hello(ctx, u, nc))
 }
 
-// way is what to do about a link that cannot be made.
-func (d *Doctor) way(err error, u link.URL) string {
-	switch {
-	case errors.Is(err, link.ErrPin):
-		return "compare PERCH_BROKER_PIN with what perch-broker printed"
-	case strings.Contains(err.Error(), "certificate"):
-		return "set PERCH_BROKER_PIN to what perch-broker printed, or PERCH_TLS_CA to who signed its certificate"
-	case u.Secure():
-		return "does a broker listen there, and with TLS? is a firewall or a proxy between?"
+// find looks a broker's name up, unless a proxy will. ok: it can be dialed.
+func (d *Doctor) find(ctx context.Context, u link.URL) (list []Finding, ok bool) {
+	const about = "broker"
+	if u.Secure() {
+		proxy, err := d.proxy(&http.Request{URL: &url.URL{Scheme: "https", Host: u.HostPort()}})
+		if err != nil {
+			return []Finding{fail(about, "correct HTTPS_PROXY in "+File, "%v", err)}, false
+		}
+		if proxy != nil {
+			return []Finding{fine(about, "%s is reached through the proxy %s", u, proxy.Redacted())}, true
+		}
 	}
-	return "does a broker listen there? is a firewall or a proxy between?"
+	addrs, err := d.resolve(ctx, u.Host)
+	if err != nil {
+		next := "is the name right? what this machine's name servers say: getent hosts " + u.Host
+		if strings.HasSuffix(u.Host, ".local") {
+			next = "is that machine on, on this network, and does it answer to its name (avahi-daemon on Linux)? its address does as well as its name"
+		}
+		return []Finding{fail(about, next, "%v", err)}, false
+	}
+	return []Finding{fine(about, "%s is at %s", u, strings.Join(addrs, ", "))}, true
 }
 
-func certificate(s tls.ConnectionState, pinned bool) Finding {
+// certificate says what the broker showed. now is what dates are judged by.
+func certificate(s tls.ConnectionState, pinned bool, now time.Time) Finding {
 	c := s.PeerCertificates[0]
 	how := "signed by " + api.Text(c.Issuer.String())
 	if pinned {
 		how = "its key is the pinned one"
 	}
-	names := append([]string{}, c.DNSNames...)
-	for _, ip := range c.IPAddresses {
-		names = append(names, ip.String())
-	}
-	text := fmt.Sprintf("%s for %s, until %s, %s", tls.VersionName(s.Version), api.Text(strings.Join(names, ", ")), c.NotAfter.UTC().Format("2006-01-02"), how)
-	if left := time.Until(c.NotAfter); !pinned && left < 14*24*time.Hour {
+	text := fmt.Sprintf("%s for %s, until %s, %s", tls.VersionName(s.Version), api.Text(namesOf(c)), c.NotAfter.UTC().Format(time.DateOnly), how)
+	if left := c.NotAfter.Sub(now); !pinned && left < soon {
 		return warn("certificate", "the broker needs a new certificate", "%s: in %d days", text, int(left.Hours()/24))
 	}
 	return fine("certificate", "%s", text)
 }
 
+// soon is when a certificate that ends is a matter for today.
+const soon = 14 * 24 * time.Hour
+
+// shown says whether the certificate that this device shows counts; nothing if it has none.
+func shown(c *tls.Config, now time.Time) []Finding {
+	const about, next = "own certificate", "make a new one, and put it where PERCH_TLS_CERT says"
+	if len(c.Certificates) == 0 {
+		return nil
+	}
+	leaf := c.Certificates[0].Leaf
+	left, until := leaf.NotAfter.Sub(now), leaf.NotAfter.UTC().Format(time.DateOnly)
+	switch {
+	case left < 0:
+		return []Finding{fail(about, next, "it counted until %s", until)}
+	case now.Before(leaf.NotBefore):
+		return []Finding{fail(about, "is this machine's clock right? timedatectl", "it counts from %s", leaf.NotBefore.UTC().Format(time.DateOnly))}
+	case left < soon:
+		return []Finding{warn(about, next, "it counts until %s: for %d days", until, int(left.Hours()/24))}
+	}
+	return []Finding{fine(about, "it counts until %s", until)}
+}
+
 // hello registers as this device, asks who the broker is, and says goodbye.
-func (d *Doctor) hello(ctx context.Context, nc net.Conn) Finding {
+func (d *Doctor) hello(ctx context.Context, u link.URL, nc net.Conn) Finding {
 	const about = "broker"
 	name := d.name()
 	auth, err := d.files.auth(d.config)
@@ -162,16 +191,16 @@ func (d *Doctor) hello(ctx context.Context, nc net.Conn) Finding {
 	select {
 	case err := <-ended:
 		if e, ok := errors.AsType[*session.Error](err); ok {
-			next := "ask whoever runs the broker"
-			if e.Code == session.CodeRejectedSetup && d.config.TokenFile == "" {
-				next = "perch-broker add device " + name + " makes a token; its file is named by PERCH_TOKEN_FILE"
-			}
-			return fail(about, next, "it refuses this device: %s", api.Text(e.Text))
+			return fail(about, advice(d.config, name, u, err), "it refuses this device: %s", api.Text(e.Text))
 		}
 		if err == nil { // we said goodbye
 			err = context.Cause(ctx)
 		}
-		return fail(about, "is it a broker that listens there?", "it does not answer: %v", err)
+		next := "is it a broker that listens there? PERCH_DIALECT says which kind"
+		if refused(err) {
+			next = advice(d.config, name, u, err)
+		}
+		return fail(about, next, "it does not answer: %v", err)
 	case <-up:
 	}
 	defer func() { cancel(); <-ended }()
@@ -204,7 +233,7 @@ func resolve(ctx context.Context, host string) ([]string, error) {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return []string{a.String()}, nil
 	}
-	return net.DefaultResolver.LookupHost(ctx, host)
+	return link.Lookup(ctx, host)
 }
 
 // LoadFile sets the variables of a file in the form of systemd's EnvironmentFile= (systemd.exec(5)), for who runs the program by

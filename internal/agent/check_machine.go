@@ -38,10 +38,12 @@ var throttled = []struct {
 // power asks the firmware of a Raspberry Pi.
 func (d *Doctor) power(context.Context) []Finding {
 	const about = "power"
-	text := line(d.root, "sys/devices/platform/soc/soc:firmware/get_throttled")
-	if text == "" {
+	// On a Pi 5 the system on chip has its address in its name.
+	files, err := fs.Glob(d.root, "sys/devices/platform/soc*/soc*:firmware/get_throttled")
+	if err != nil || len(files) == 0 {
 		return nil
 	}
+	text := line(d.root, files[0])
 	bits, err := strconv.ParseUint(strings.TrimPrefix(text, "0x"), 16, 32)
 	if err != nil {
 		return nil

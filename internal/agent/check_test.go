@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +51,9 @@ func healthy() *Doctor {
 		disk:   func() (int64, bool, error) { return 1 << 30, false, nil },
 		saving: func(string) (bool, bool) { return false, true },
 		groups: func(string) ([]string, error) { return []string{"video", "gpio", "i2c"}, nil },
+		why:    func() []string { return nil },
+		holder: func(string) string { return "" },
+		proxy:  func(*http.Request) (*url.URL, error) { return nil, nil },
 	}
 }
 
@@ -74,6 +79,11 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 			return s, nil
 		}
 	}
+	refusing := func(err error) func(*link.Dialer) dialFunc {
+		return func(*link.Dialer) dialFunc {
+			return func(context.Context, link.URL) (net.Conn, error) { return nil, err }
+		}
+	}
 	file := func(name, text string) func(*Doctor, *Config) {
 		return func(d *Doctor, _ *Config) { d.root.(fstest.MapFS)[name] = &fstest.MapFile{Data: []byte(text)} }
 	}
@@ -84,14 +94,18 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		status, about, text string
 		next                string
 	}{
-		{"nothing", func(*Doctor, *Config) {}, Fail, "broker", "nobody there", "does a broker listen there?"},
+		{"nothing", func(*Doctor, *Config) {}, Fail, "broker", "nobody there", "does a broker listen there, and not on its own loopback only?"},
 		{"no machine id", func(d *Doctor, _ *Config) { delete(d.root.(fstest.MapFS), "etc/machine-id") }, Warn, "device", "no machine id", "systemd-machine-id-setup"},
-		{"no token", func(_ *Doctor, c *Config) { c.TokenFile = "/absent" }, Fail, "settings", "PERCH_TOKEN_FILE: stat /absent", "edit " + File},
+		{"no token", func(_ *Doctor, c *Config) { c.TokenFile = "/absent" }, Fail, "settings", "/absent: no such file", "edit " + File},
 		{"no clock", func(d *Doctor, _ *Config) { d.synced = func() bool { return false } }, Warn, "clock", "set by no time source", "timedatectl"},
 		{"a clock in the past", func(d *Doctor, _ *Config) {
 			d.synced = func() bool { return false }
 			d.root.(fstest.MapFS)[clockFile] = &fstest.MapFile{ModTime: time.Now().Add(time.Hour)}
 		}, Warn, "clock", "in the past: certificates are judged by", "timedatectl"},
+		{"under-voltage of a Pi 5", func(d *Doctor, c *Config) {
+			delete(d.root.(fstest.MapFS), throttledFile)
+			file("sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled", "0x1\n")(d, c)
+		}, Fail, "power", "under-voltage, now", "power supply"},
 		{"under-voltage", file(throttledFile, "0x50005\n"), Fail, "power", "under-voltage, throttled, now", "power supply"},
 		{"throttled once", file(throttledFile, "0x40000\n"), Warn, "power", "throttled, since the start but not now", "power supply"},
 		{"power saving", func(d *Doctor, _ *Config) { d.saving = func(string) (bool, bool) { return true, true } }, Warn, "wifi wlan0", "power saving is on", "power_save off"},
@@ -102,6 +116,23 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 			d.groups = func(string) ([]string, error) { return []string{"video"}, nil }
 		}, Fail, "groups", "perch is not in the group gpio", "usermod -aG gpio perch"},
 		{"no camera", func(_ *Doctor, c *Config) { c.Cameras = nil }, Warn, "cameras", "none is found", "plugged in"},
+		{"a ribbon camera without its program", func(d *Doctor, c *Config) {
+			c.Cameras = nil
+			d.why = func() []string {
+				return []string{"cannot use /dev/video0: this is the receiver of a ribbon (CSI) camera"}
+			}
+		}, Warn, "cameras", "/dev/video0: this is the receiver of a ribbon (CSI) camera", "install rpicam-apps"},
+		{"a node that is no camera", func(d *Doctor, _ *Config) {
+			d.open = broken(fmt.Errorf("this is the receiver of a ribbon camera: use kind rpicam: %w", camera.ErrUnsupported))
+		}, Fail, "camera yard", "use kind rpicam", "PERCH_CAMERAS=auto"},
+		{"a camera that somebody has", func(d *Doctor, c *Config) {
+			c.Cameras[0].Kind = camera.KindV4L2
+			d.holder = func(string) string { return "ffmpeg, process 812" }
+		}, Warn, "camera yard", "ffmpeg, process 812 has it open", "end that program"},
+		{"a camera that the service has", func(d *Doctor, c *Config) {
+			c.Cameras[0].Kind = camera.KindV4L2
+			d.holder = func(string) string { return "perch-agent, process 812" }
+		}, OK, "camera yard", "", ""},
 		{"a camera that is wrong", func(d *Doctor, _ *Config) {
 			d.open = func(camera.Spec) (camera.Source, error) { return nil, errors.New("no such key") }
 		}, Fail, "camera yard", "no such key", "PERCH_CAMERAS"},
@@ -123,19 +154,19 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		{"a name of mDNS", func(d *Doctor, c *Config) {
 			c.Broker[0].Host = "broker.local"
 			d.resolve = func(context.Context, string) ([]string, error) { return nil, errors.New("no such host") }
-		}, Fail, "broker", "no such host", "multicast"},
-		{"the wrong key", func(d *Doctor, _ *Config) {
-			d.dial = func(*link.Dialer) dialFunc {
-				return func(context.Context, link.URL) (net.Conn, error) { return nil, link.ErrPin }
-			}
-		}, Fail, "broker", "not the pinned one", "PERCH_BROKER_PIN"},
-		{"the wrong signature", func(d *Doctor, _ *Config) {
-			d.dial = func(*link.Dialer) dialFunc {
-				return func(context.Context, link.URL) (net.Conn, error) {
-					return nil, errors.New("certificate signed by unknown authority")
-				}
-			}
-		}, Fail, "broker", "unknown authority", "PERCH_TLS_CA"},
+		}, Fail, "broker", "no such host", "avahi-daemon"},
+		{"a proxy that is no address", func(d *Doctor, c *Config) {
+			c.Broker[0].Scheme = link.TLS
+			d.proxy = func(*http.Request) (*url.URL, error) { return nil, errors.New("invalid proxy address") }
+		}, Fail, "broker", "invalid proxy address", "HTTPS_PROXY"},
+		{"a proxy that does not let through", func(d *Doctor, c *Config) {
+			c.Broker[0].Scheme = link.TLS
+			d.proxy = func(*http.Request) (*url.URL, error) { return url.Parse("http://ann:s3cret@proxy:3128") }
+			d.resolve = func(context.Context, string) ([]string, error) { return nil, errors.New("only the proxy knows names") }
+			d.dial = refusing(fmt.Errorf("%w x: it answers 403", link.ErrProxy))
+		}, Fail, "broker", "it answers 403", "NO_PROXY=192.0.2.1"},
+		{"the wrong key", func(d *Doctor, _ *Config) { d.dial = refusing(link.ErrPin) }, Fail, "broker", "not the pinned one", "PERCH_BROKER_PIN"},
+		{"a firewall of this machine", func(d *Doctor, _ *Config) { d.dial = refusing(fs.ErrPermission) }, Fail, "broker", "permission denied", "firewall"},
 		{"a service that is not connected", func(d *Doctor, _ *Config) {
 			d.run = func(context.Context, string, ...string) (string, error) {
 				return "ActiveState=active\nStatusText=offline, tcp://b: refused", nil
@@ -220,6 +251,26 @@ func TestCheckOfABroker(t *testing.T) {
 	}
 	if len(b.sessions) != 0 {
 		t.Error("it connected a second time beside the service")
+	}
+}
+
+// The settings that hold are said, a password never, and a remedy once.
+func TestCheckOfSettings(t *testing.T) {
+	d, cfg := healthy(), sample(t)
+	setenv(t, map[string]string{"PERCH_BROKER": "tcp://192.0.2.1:1", "HTTPS_PROXY": "http://ann:s3cret@proxy:3128"})
+	var out bytes.Buffer
+	Print(&out, d.Check(t.Context(), cfg, nil))
+	for _, want := range []string{"PERCH_BROKER=tcp://192.0.2.1:1\n", "HTTPS_PROXY=http://ann:xxxxx@proxy:3128\n", "else as usual: INSECURE 0, DEVICE the host name, CAMERAS auto,"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, out.String())
+		}
+	}
+	out.Reset()
+	setenv(t, nil)
+	_, err := Load()
+	Print(&out, healthy().Check(t.Context(), Config{}, err))
+	if n := strings.Count(out.String(), "systemctl restart perch-agent"); n != 1 {
+		t.Errorf("what to do is said %d times:\n%s", n, out.String())
 	}
 }
 

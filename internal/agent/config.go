@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -30,7 +31,7 @@ const File = "/etc/default/perch-agent"
 // where there is no fixed default) are for Vars, from which the file in the package, the manual page and the tables are made. The
 // tag envconfig must not be used: with it the library takes the variable without its prefix as well.
 type Config struct {
-	Broker      Brokers      `example:"tls://broker.example.org:7878" desc:"Where the broker is: tls://HOST:PORT, tcp://…, wss://… or ws://…; several with commas, in the order to try them. Needed."`
+	Broker      Brokers      `example:"tls://broker.example.org:7878" desc:"Where the broker is: tls://HOST:PORT, tcp://…, wss://… or ws://…; several with commas, in the order to try them. tls:// and wss:// go through the proxy that HTTPS_PROXY names, but for hosts in NO_PROXY. Needed."`
 	BrokerPin   link.Pin     `split_words:"true" example:"sha256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU" desc:"The broker's key, as perch-broker prints it. Then neither names nor dates in its certificate count, nor who signed it."`
 	TokenFile   string       `split_words:"true" example:"/etc/perch/token" desc:"The file with the token that admits this device. Others must not be able to read it."`
 	TLSCa       string       `split_words:"true" example:"/etc/perch/ca.pem" desc:"The file with the certificates that the broker's must be signed by, in place of the system's."`
@@ -44,7 +45,7 @@ type Config struct {
 	Tags        Tags         `example:"site=farm,row=3" desc:"What a laptop may select it by, as KEY=VALUE,…"`
 	LogLevel    Level        `split_words:"true" default:"info" example:"debug" desc:"What is logged: debug, info, warn or error."`
 	Resume      link.Resume  `default:"auto" example:"off" desc:"Whether a session outlives its links: auto, which does without where a broker refuses it; require; or off."`
-	Retain      Size         `default:"16MiB" unit:"bytes, or KiB, MiB" example:"4MiB" desc:"How much that was sent and not yet acknowledged is kept for a resumption, at most."`
+	Retain      Size         `default:"16MiB" unit:"bytes, or KiB, MiB, GiB; 4M and 4MB are 4MiB" example:"4MiB" desc:"How much that was sent and not yet acknowledged is kept for a resumption, at most."`
 	SessionTime Span         `split_words:"true" default:"2m" unit:"time: 90s, 2m" example:"10m" desc:"How long a session may be without a link before it is given up."`
 	Dialect     wire.Dialect `default:"rsocket-broker" example:"plain" desc:"What the broker speaks: rsocket-broker, alibaba or plain. Perch's own understands all three."`
 }
@@ -160,6 +161,9 @@ func (c Config) check() (list []mistake) {
 				wrong("BROKER", fmt.Errorf("the token would travel to %s for anyone on the way to read: take tls:// or wss://, or set %s_INSECURE=1", u, prefix))
 			}
 		}
+	}
+	if c.TokenFile != "" && !filepath.IsAbs(c.TokenFile) {
+		wrong("TOKEN_FILE", errors.New("it is the name of a file, from / on; the token itself belongs into that file, because settings are shown"))
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		wrong("TLS_CERT", fmt.Errorf("a certificate needs its key, and a key its certificate: set %s_TLS_CERT and %s_TLS_KEY", prefix, prefix))

@@ -124,10 +124,11 @@ func TestWhatDoesNotGoTogether(t *testing.T) {
 		env  map[string]string
 		says string // "" is no error
 	}{
-		{map[string]string{"PERCH_BROKER": "tcp://b", "PERCH_TOKEN_FILE": "f"}, "PERCH_BROKER: the token would travel to tcp://b:7878"},
-		{map[string]string{"PERCH_BROKER": "tls://a,ws://b", "PERCH_TOKEN_FILE": "f"}, "PERCH_BROKER: the token would travel to ws://b:80"},
-		{map[string]string{"PERCH_BROKER": "tcp://b", "PERCH_TOKEN_FILE": "f", "PERCH_INSECURE": "1"}, ""},
-		{map[string]string{"PERCH_BROKER": "tcp://127.0.0.1,wss://b", "PERCH_TOKEN_FILE": "f"}, ""},
+		{map[string]string{"PERCH_BROKER": "tcp://b", "PERCH_TOKEN_FILE": "/f"}, "PERCH_BROKER: the token would travel to tcp://b:7878"},
+		{map[string]string{"PERCH_BROKER": "tls://a,ws://b", "PERCH_TOKEN_FILE": "/f"}, "PERCH_BROKER: the token would travel to ws://b:80"},
+		{map[string]string{"PERCH_BROKER": "tcp://b", "PERCH_TOKEN_FILE": "/f", "PERCH_INSECURE": "1"}, ""},
+		{map[string]string{"PERCH_BROKER": "tcp://127.0.0.1,wss://b", "PERCH_TOKEN_FILE": "/f"}, ""},
+		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_TOKEN_FILE": "abc.DEF"}, "PERCH_TOKEN_FILE: it is the name of a file"},
 		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_TLS_KEY": "k"}, "PERCH_TLS_CERT: a certificate needs its key"},
 		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_TLS_CA": "k", "PERCH_BROKER_PIN": "sha256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"}, "PERCH_BROKER_PIN: with a pin"},
 		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_BROKER_PIN": "sha256:short"}, `PERCH_BROKER_PIN: "sha256:short" is no pin`},

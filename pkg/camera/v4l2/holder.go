@@ -9,6 +9,12 @@ import (
 	"strings"
 )
 
+// Holder names the process that has the device open, as far as this one may
+// see: "ffmpeg, process 812", or "".
+func Holder(path string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(holder(path), " (by "), ")")
+}
+
 // holder names the process that has the device open, as far as this one may
 // see: " (by ffmpeg, process 812)", or "".
 func holder(path string) string {

@@ -33,3 +33,6 @@ func Discover() []Found { return nil }
 
 // Why has nothing to tell.
 func Why() []string { return nil }
+
+// Holder knows nobody.
+func Holder(string) string { return "" }
