@@ -20,6 +20,8 @@ type Dialer struct {
 
 	// Proxy returns the HTTP proxy that tls:// and wss:// go through, or nil, as http.ProxyFromEnvironment does. May be nil.
 	Proxy func(*http.Request) (*url.URL, error)
+
+	names *net.Resolver // for tests; nil is the system's
 }
 
 // Dial connects, shakes hands, and returns a connection of length-prefixed frames, all before ctx ends. IPv4 and IPv6 addresses
@@ -58,7 +60,7 @@ func (d *Dialer) tcp(ctx context.Context, u URL) (net.Conn, error) {
 			return d.tunnel(ctx, u, proxy)
 		}
 	}
-	return direct(ctx, u.Host, strconv.Itoa(int(u.Port)))
+	return d.direct(ctx, u.Host, strconv.Itoa(int(u.Port)))
 }
 
 func (d *Dialer) tls(ctx context.Context, u URL) (net.Conn, error) {

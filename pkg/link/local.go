@@ -85,8 +85,8 @@ func (m multicast) Read(b []byte) (int, error) {
 func (m multicast) Write(b []byte) (int, error) { return len(b), m.send(b) }
 
 // direct connects to a host. Of a name in .local, whose addresses net.Dialer does not find, all are tried at once.
-func direct(ctx context.Context, host, port string) (net.Conn, error) {
-	nd := net.Dialer{KeepAliveConfig: keepAlive}
+func (d *Dialer) direct(ctx context.Context, host, port string) (net.Conn, error) {
+	nd := net.Dialer{KeepAliveConfig: keepAlive, Resolver: d.names}
 	if !isLocal(host) {
 		return nd.DialContext(ctx, "tcp", net.JoinHostPort(host, port))
 	}

@@ -27,7 +27,7 @@ func (d *Dialer) tunnel(ctx context.Context, u URL, proxy *url.URL) (net.Conn, e
 	case port == "":
 		port = "80"
 	}
-	nc, err := direct(ctx, proxy.Hostname(), port)
+	nc, err := d.direct(ctx, proxy.Hostname(), port)
 	if err != nil {
 		return nil, fail(err)
 	}

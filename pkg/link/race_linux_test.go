@@ -53,12 +53,8 @@ func TestIPv4AndIPv6AreRaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	responder(t, names, "127.0.0.1", "::1")
-	resolver := net.DefaultResolver
-	net.DefaultResolver = asking(names)
-	defer func() { net.DefaultResolver = resolver }()
-
 	began := time.Now()
-	nc, err := (&Dialer{}).Dial(t.Context(), URL{Scheme: TCP, Host: "broker.test", Port: uint16(port)})
+	nc, err := (&Dialer{names: asking(names)}).Dial(t.Context(), URL{Scheme: TCP, Host: "broker.test", Port: uint16(port)})
 	if err != nil {
 		t.Fatal(err)
 	}
