@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
+	"os"
 	"time"
 
 	"github.com/rsocket/rsocket-go/core"
@@ -62,6 +63,7 @@ const (
 	firstBackoff = 100 * time.Millisecond // and doubles
 	maxBackoff   = 5 * time.Second        // while the session may still be resumed
 	lasting      = 10 * time.Second       // a link that lasted so long forgives the failures before it
+	muteTries    = 3                      // so often the other end may hang up on a session that it has never answered
 )
 
 // Run dials, says SETUP, and resumes the session on new links until it is over. It returns why, after its
@@ -89,7 +91,7 @@ func (c *Client) run() error {
 	if err != nil {
 		return err
 	}
-	fails := 0
+	fails, mute := 0, 0
 	for resumed := false; ; resumed = true {
 		err := c.read(l, resumed)
 		if c.Err() != nil {
@@ -119,9 +121,21 @@ func (c *Client) run() error {
 			if e, ok := errors.AsType[*Error](err); ok && e.Code != core.ErrorCodeConnectionError {
 				return err
 			}
+			if errors.Is(err, errHungUp) && !c.known() {
+				if mute++; mute == muteTries {
+					return errMute
+				}
+			}
 			c.log.Debug("cannot resume yet", "err", err)
 		}
 	}
+}
+
+// known reports whether the other end has ever answered.
+func (c *Client) known() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.met
 }
 
 // begin makes the first link and says SETUP.
@@ -154,6 +168,9 @@ func (c *Client) resume(try int) (*link, error) {
 	defer context.AfterFunc(c.over, l.close)()
 	if err := c.shake(l, patience); err != nil {
 		l.close()
+		if _, said := errors.AsType[*Error](err); !said && !errors.Is(err, os.ErrDeadlineExceeded) {
+			err = fmt.Errorf("%w: %w", errHungUp, err)
+		}
 		return nil, err
 	}
 	return l, nil

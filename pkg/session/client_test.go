@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,6 +65,50 @@ func TestSilenceIsNoticed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What closes each connection without a word is given up soon: it is something else. One that has answered before is not.
+func TestMute(t *testing.T) {
+	tried := 0
+	deaf := func() (net.Conn, error) {
+		tried++
+		near, far := net.Pipe()
+		go func() {
+			_, _ = far.Read(make([]byte, 1))
+			_ = far.Close()
+		}()
+		return near, nil
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c, err := session.NewClient(session.ClientConfig{Setup: session.Setup{Resume: true}, Dial: func(context.Context) (net.Conn, error) { return deaf() }}, &end{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		err = c.Run(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "closes each connection without an answer") || tried != 4 || time.Since(began) > 2*time.Second {
+			t.Errorf("%v after %d tries in %v", err, tried, time.Since(began))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, simlink.Path{}, session.ServerConfig{})
+		var mute atomic.Bool
+		c, _ := w.client(session.ClientConfig{Setup: session.Setup{Resume: true}, Dial: func(ctx context.Context) (net.Conn, error) {
+			if mute.Load() {
+				return deaf()
+			}
+			return w.dial(ctx)
+		}}, &end{})
+		time.Sleep(time.Second)
+		mute.Store(true)
+		w.link().Reset()
+		time.Sleep(30 * time.Second)
+		mute.Store(false)
+		time.Sleep(10 * time.Second)
+		if !c.Up() {
+			t.Errorf("it has not come back: %v", c.Err())
+		}
+	})
 }
 
 // TestServingAgain measures how long after the link is back a session is up again, for outages of every length.

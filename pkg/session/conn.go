@@ -70,6 +70,7 @@ type Conn struct {
 	reading chan struct{} // closed when the reader of the newest link has ended, however long ago the link was lost
 	open    bool          // frames of streams may leave on link: SETUP or RESUME_OK is behind us
 	up      bool          // the other end has answered on link
+	met     bool          // it has on some link
 	ask     bool          // a KEEPALIVE that the other end must answer is due
 	tell    bool          // a KEEPALIVE that says our position is due
 	ackedAt uint64        // the received position that the other end was last told
@@ -218,6 +219,7 @@ func (c *Conn) attach(l *link, up bool, hello ...Frame) error {
 		return c.err
 	}
 	c.link, c.reading, c.open, c.up, c.probing = l, l.gone, true, up, false
+	c.met = c.met || up
 	c.ask, c.tell = false, false
 	c.remote = l.nc.RemoteAddr()
 	c.ackedAt = c.led.received
@@ -319,7 +321,7 @@ func (c *Conn) receive(l *link, f Frame) error {
 		return errSuperseded
 	}
 	first := !c.up
-	c.up = true
+	c.up, c.met = true, true
 	if id == 0 {
 		c.mu.Unlock()
 		if first && t != core.FrameTypeError {

@@ -43,6 +43,8 @@ var (
 	errSilent     = errors.New("nothing heard from the other end")
 	errExpired    = errors.New("no link within the session time")
 	errTotal      = errors.New("the server's memory for resumption is used up")
+	errHungUp     = errors.New("the other end has closed the connection")
+	errMute       = errors.New("the other end closes each connection without an answer: it may not speak RSocket, or expect TLS, or none")
 	errUnread     = errors.New("the other end does not read its answers")
 	errStreamIDs  = errors.New("stream ids used up")
 )

@@ -171,6 +171,13 @@ func say(l *link, err error) error {
 	return err
 }
 
+// Refuse answers a link that no server is given, tells it e, and closes it.
+func Refuse(nc net.Conn, e *Error) {
+	l := newLink(nc, 0, maxFirst)
+	defer l.close()
+	_ = say(l, e)
+}
+
 func (s *Server) count(f func(*ServerStats)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
