@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -301,9 +300,6 @@ func (b *Broker) Serve(nc net.Conn) {
 	remote := nc.RemoteAddr()
 	err := b.server.Serve(nc)
 	e, ok := errors.AsType[*session.Error](err)
-	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain {
-		e, ok = session.Errorf(core.ErrorCodeInvalidSetup, "this is not TLS"), true
-	}
 	if !ok {
 		return
 	}

@@ -31,7 +31,7 @@ func TestListenRefusals(t *testing.T) {
 		"tcp://example.com:7878":  "serves this machine only",
 		"tcp://[::]:7878":         "serves this machine only",
 		"tcp://127.0.0.1":         "it has no port",
-		"127.0.0.1:7878":          "cannot listen on",
+		"127.0.0.1:7878":          "it must say how, such as tcp://127.0.0.1:7878",
 		"udp://127.0.0.1:7878":    "must begin with tcp://, tls://",
 		"tcp://127.0.0.1:1/x":     "all it may have",
 		"ws://0.0.0.0:80/rsocket": "serves this machine only",

@@ -12,6 +12,7 @@ const (
 	sessionsExpelled
 	linksRefused
 	websRefused
+	opsRefused
 	requests
 	requestsParked
 	refusedMalformed
@@ -38,7 +39,8 @@ var countInfo = [counts]struct{ name, help string }{
 	sessionsReplaced: {"sessions_replaced_total", "Sessions that ended because the same device connected anew."},
 	sessionsExpelled: {"sessions_expelled_total", "Sessions ended because their credentials do not count any more."},
 	linksRefused:     {"links_refused_total", "Links closed at once because there are too many."},
-	websRefused:      {"websockets_refused_total", "WebSockets refused because of their origin, or malformed."},
+	websRefused:      {"websockets_refused_total", "Connections to a port for WebSockets that did not become one: of another page or host, malformed, or something else."},
+	opsRefused:       {"ops_refused_total", "Requests for metrics or status that came for another host."},
 	requests:         {"requests_total", "Requests received."},
 	requestsParked:   {"requests_parked_total", "Requests that waited for a device."},
 	refusedMalformed: {"requests_malformed_total", "Requests refused as malformed."},

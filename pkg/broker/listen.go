@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -27,6 +28,9 @@ var schemes = []string{"tcp", "tls", "ws", "wss"}
 
 // parseListener checks a URL to listen on.
 func parseListener(s string, cfg *Config) (*listener, error) {
+	if !strings.Contains(s, "://") {
+		return nil, fmt.Errorf("cannot listen on %q: it must say how, such as tcp://127.0.0.1:7878 or tls://:7878", s)
+	}
 	u, err := url.Parse(s)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %q: %w", s, errors.Unwrap(err))
@@ -94,7 +98,7 @@ func (l *listener) accept(log *slog.Logger, serve func(net.Conn)) error {
 		nc, err := l.Accept()
 		switch {
 		case err == nil && l.tls != nil:
-			serve(tlsLink{tls.Server(nc, l.tls)})
+			serve(&tlsLink{Conn: tls.Server(nc, l.tls)})
 		case err == nil:
 			serve(nc)
 		case errors.Is(err, net.ErrClosed):

@@ -103,7 +103,7 @@ func (o *ops) serveStatus(w http.ResponseWriter, _ *http.Request) {
 
 // run serves on ln until ctx is over.
 func (o *ops) run(ctx context.Context, ln net.Listener) error {
-	srv := &http.Server{Handler: onlyHosts(o.mux, nil), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
+	srv := &http.Server{Handler: onlyHosts(o.mux, nil, func() { o.b.counters.add(opsRefused) }), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
@@ -113,8 +113,8 @@ func (o *ops) run(ctx context.Context, ln net.Listener) error {
 }
 
 // onlyHosts answers requests for the hosts that were named and for addresses of this machine. A browser that was led here by
-// a name that someone else owns (DNS rebinding) sends that name.
-func onlyHosts(next http.Handler, hosts []string) http.Handler {
+// a name that someone else owns (DNS rebinding) sends that name; refused counts it.
+func onlyHosts(next http.Handler, hosts []string, refused func()) http.Handler {
 	known := map[string]bool{"localhost": true}
 	for _, h := range hosts {
 		known[h] = true
@@ -125,6 +125,7 @@ func onlyHosts(next http.Handler, hosts []string) http.Handler {
 			host = h
 		}
 		if !known[host] && net.ParseIP(host) == nil {
+			refused()
 			http.Error(w, "this is not the host that was asked for", http.StatusMisdirectedRequest)
 			return
 		}

@@ -2,7 +2,12 @@ package broker
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
+
+	"github.com/rsocket/rsocket-go/core"
+
+	"github.com/perchcam/perch/pkg/session"
 )
 
 // origin is the address a link comes from, and what the link has proven beside it. It travels as the link's remote
@@ -32,11 +37,38 @@ func (o origin) host() string {
 	return host
 }
 
-// tlsLink is a TLS connection whose remote address says what was proven in the handshake.
-type tlsLink struct{ *tls.Conn }
+// tlsLink is a TLS connection whose remote address says what was proven in the handshake. Who does not begin with TLS is
+// answered without it: an end that was told tcp:// instead of tls:// learns so.
+type tlsLink struct {
+	*tls.Conn
+	plain net.Conn // the connection below, once it turned out to be all there is
+}
+
+func (l *tlsLink) Read(b []byte) (int, error) {
+	n, err := l.Conn.Read(b)
+	if e, ok := errors.AsType[tls.RecordHeaderError](err); ok && e.Conn != nil {
+		l.plain = e.Conn
+		err = session.Errorf(core.ErrorCodeInvalidSetup, "this is not TLS, which this port is for: write tls:// instead of tcp://")
+	}
+	return n, err
+}
+
+func (l *tlsLink) Write(b []byte) (int, error) {
+	if l.plain != nil {
+		return l.plain.Write(b)
+	}
+	return l.Conn.Write(b)
+}
+
+func (l *tlsLink) CloseWrite() error {
+	if tc, ok := l.plain.(*net.TCPConn); ok {
+		return tc.CloseWrite()
+	}
+	return l.Conn.CloseWrite()
+}
 
 // RemoteAddr must not be called before the first byte was read, if the certificate is to be in it.
-func (l tlsLink) RemoteAddr() net.Addr {
+func (l *tlsLink) RemoteAddr() net.Addr {
 	return origin{Addr: l.Conn.RemoteAddr(), secure: true, certificate: certificateOf(l.ConnectionState())}
 }
 

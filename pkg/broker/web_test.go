@@ -92,7 +92,7 @@ func TestWebSocketRefusals(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, resp, err)
 		}
 	}
-	if n := s.counters[websRefused].Load(); n != 1 {
+	if n := s.counters[websRefused].Load(); n != 2 { // the page, and the host
 		t.Errorf("%d were counted", n)
 	}
 

@@ -43,6 +43,11 @@ func (d *Dialer) webSocket(ctx context.Context, u URL) (net.Conn, error) {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // without three layers that say what was done
 		}
+		if below != nil && ctx.Err() == nil {
+			if _, ok := errors.AsType[net.Error](err); !ok {
+				return nil, fmt.Errorf("it does not answer as a WebSocket does: should the address begin with %s://? (%w)", rawOf(u.Scheme), err)
+			}
+		}
 		return nil, err
 	}
 	limit := d.MaxFrame
@@ -50,6 +55,14 @@ func (d *Dialer) webSocket(ctx context.Context, u URL) (net.Conn, error) {
 		limit = maxFrame
 	}
 	return NewWebSocket(ws, below, limit), nil
+}
+
+// rawOf returns the scheme that is the same but for the WebSocket.
+func rawOf(scheme string) string {
+	if scheme == WSS {
+		return TLS
+	}
+	return TCP
 }
 
 // NewWebSocket dresses a WebSocket as a connection of length-prefixed frames: one binary message is one frame without its
