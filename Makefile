@@ -10,6 +10,7 @@ BUILD := go build -buildvcs=true -trimpath
 APT_BUILD := gcc libc6-dev git
 APT_CROSS := $(APT_BUILD) gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabi libc6-dev-armel-cross
 APT_LINT  := $(APT_CROSS) shellcheck
+APT_PACKAGES := $(APT_CROSS) lintian systemd qemu-user-static
 APT_E2E   := $(APT_CROSS) qemu-system-arm qemu-utils qemu-user-static e2fsprogs kmod cpio xz-utils mount make
 
 DEB_ARCHS := arm64 armhf amd64
@@ -17,7 +18,7 @@ CLIS      := $(foreach os,linux darwin windows,$(os)-amd64 $(os)-arm64)
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Agent, broker and CLI for this machine, in build/bin
@@ -43,12 +44,17 @@ lint: ## Format, vet for every target, staticcheck, modernisers, module file, de
 	@tools/lint
 
 .PHONY: deb
-deb: $(DEB_ARCHS:%=deb-%) ## The agent's Debian packages, in build/deb
+deb: $(DEB_ARCHS:%=deb-%) ## The Debian packages of agent, broker and CLI, in build/deb
 
 .PHONY: $(DEB_ARCHS:%=deb-%)
 $(DEB_ARCHS:%=deb-%):
 	@tools/need $(APT_CROSS)
 	packaging/deb.sh $(@:deb-%=%) build/deb
+
+.PHONY: packages-check
+packages-check: deb ## Packages: lintian, sizes, the units' exposure, starts on every Pi, the same bytes when built again
+	@tools/need $(APT_PACKAGES)
+	packaging/check.sh build/deb
 
 .PHONY: cli
 cli: $(CLIS:%=cli-%) ## The CLI for Linux, macOS and Windows, in build/cli
@@ -79,7 +85,7 @@ interop: build ## Others' peers and brokers: rsocket-js, rsocket-java, rsocket-g
 
 .PHONY: setup
 setup: ## Install every Debian package that any target needs
-	@tools/need $(APT_LINT) $(APT_E2E)
+	@tools/need $(APT_LINT) $(APT_PACKAGES) $(APT_E2E)
 
 .PHONY: clean
 clean: ## Remove what was built, the virtual Pi's image included

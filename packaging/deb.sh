@@ -1,42 +1,75 @@
 #!/bin/bash
-# deb.sh ARCH OUT: build cmd/agent for a Debian architecture (arm64, armhf, amd64) and pack it into OUT.
+# deb.sh ARCH OUT [PACKAGE...]: build packages (perch-agent, perch-broker, perch; all, if none is named) for a Debian
+# architecture (arm64, armhf, amd64), and put them into OUT. The programs alone are in OUT/ARCH.
 # The same commit gives the same bytes: paths are trimmed, and every time stamp is the commit's.
 set -euo pipefail
 umask 022
 cd "$(dirname "$0")/.."
 arch=$1 out=$2
-host=$(dpkg --print-architecture)
+packages=("${@:3}")
+if [ ${#packages[@]} = 0 ]; then packages=(perch-agent perch-broker perch); fi
 
 # armhf is for every 32-bit Pi, the ARMv6 ones included. Debian's armhf toolchain links ARMv7 objects, which an ARM1176
 # answers with SIGILL; its armel objects (ARMv5TE, soft-float ABI) run everywhere, and a static binary needs no libc.
 case $arch in
-arm64) export GOARCH=arm64 CC=aarch64-linux-gnu-gcc ;;
-armhf) export GOARCH=arm GOARM=6 CC=arm-linux-gnueabi-gcc ;;
-amd64) export GOARCH=amd64 CC=x86_64-linux-gnu-gcc ;;
+arm64) goarch=arm64 goarm='' cc=aarch64-linux-gnu-gcc ;;
+armhf) goarch=arm goarm=6 cc=arm-linux-gnueabi-gcc ;;
+amd64) goarch=amd64 goarm='' cc=x86_64-linux-gnu-gcc ;;
 *) echo "deb.sh: no architecture $arch" >&2; exit 2 ;;
 esac
-if [ "$arch" = "$host" ]; then CC=gcc; fi
+if [ "$arch" = "$(dpkg --print-architecture)" ]; then cc=gcc; fi
 
-stage=$out/$arch
-rm -rf "$stage/tree" "$stage"/*.deb
-mkdir -p "$stage"
-binary=$stage/perch-agent
-CGO_ENABLED=1 GOOS=linux go build -buildvcs=true -trimpath -tags netgo,osusergo \
-  -ldflags '-s -w -linkmode external -extldflags -static' -o "$binary" ./cmd/agent
-unset GOARCH GOARM CC
-
-# The package's version is the one the binary reports.
-VERSION=$(go version -m "$binary" | awk '$1 == "mod" {print $3}')
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
-DEB_ARCH=$arch BINARY=$binary STAGE=$stage
-export VERSION SOURCE_DATE_EPOCH DEB_ARCH BINARY STAGE
-gzip -9nc packaging/agent/perch-agent.8 >"$stage/perch-agent.8.gz"
-gzip -9nc packaging/agent/changelog.Debian >"$stage/changelog.Debian.gz"
-rm -f "$out"/perch-agent_*_"$arch".deb
-go tool -modfile=tools/go.mod nfpm package --config packaging/agent/nfpm.yaml --packager deb --target "$stage/" >/dev/null
-packed=("$stage"/perch-agent_*.deb)
+export SOURCE_DATE_EPOCH
 
-# nfpm's own xz packs a sixth larger than liblzma's.
-dpkg-deb --raw-extract "${packed[0]}" "$stage/tree"
-dpkg-deb --root-owner-group -Zxz -z6 -Sextreme --build "$stage/tree" "$out/"
-rm -r "${packed[0]}" "$stage/tree"
+# compile NAME FILE: a static program. Only the agent needs C, for the kernel's structures; the others have the same tags,
+# so that they share what was compiled for it. COMPILE_CACHE is a place for what is compiled other than Go's own.
+compile() {
+  local cgo=0 flags='-s -w'
+  if [ "$1" = perch-agent ]; then cgo=1 flags+=' -linkmode external -extldflags -static'; fi
+  GOCACHE=${COMPILE_CACHE:-$(go env GOCACHE)} CGO_ENABLED=$cgo GOOS=linux GOARCH=$goarch GOARM=$goarm CC=$cc \
+    go build -buildvcs=true -trimpath -tags netgo,osusergo -ldflags "$flags" -o "$2" "$(source_of "$1")"
+  if [ $cgo = 1 ]; then "${cc%gcc}objcopy" --remove-section=.comment "$2"; fi
+}
+
+source_of() {
+  case $1 in
+  perch) echo ./cmd/perch ;;
+  perch-*) echo "./cmd/${1#perch-}" ;;
+  esac
+}
+
+# describe NAME STAGE: manual pages and completions. All but the agent's come from the program itself.
+describe() {
+  mkdir -p "$2"/{man,completion}
+  case $1 in
+  perch-agent) cp packaging/agent/perch-agent.8 "$2/man/" ;;
+  *)
+    go run "$(source_of "$1")" man "$2/man"
+    for shell in bash zsh fish; do go run "$(source_of "$1")" completion $shell >"$2/completion/$shell"; done
+    ;;
+  esac
+  gzip -9n "$2"/man/*
+  sed "1s/^perch /$1 /" packaging/changelog.Debian | gzip -9n >"$2/changelog.Debian.gz"
+}
+
+pack() {
+  local name=$1 stage=$out/$arch/$1.stage version config=packaging/${1#perch-}/nfpm.yaml packed
+  rm -rf "$stage"
+  mkdir -p "$stage"
+  compile "$name" "$out/$arch/$name"
+  ln "$out/$arch/$name" "$stage/$name"
+  describe "$name" "$stage"
+  # The package's version is the one the program reports.
+  version=$(go version -m "$stage/$name" | awk '$1 == "mod" {print $3}')
+  VERSION=$version DEB_ARCH=$arch STAGE=$stage \
+    go tool -modfile=tools/go.mod nfpm package --config "$config" --packager deb --target "$stage/" >/dev/null
+  packed=("$stage"/*.deb)
+  # nfpm's own xz packs a sixth larger than liblzma's.
+  dpkg-deb --raw-extract "${packed[0]}" "$stage/tree"
+  rm -f "$out/${name}_"*"_$arch.deb"
+  dpkg-deb --root-owner-group -Zxz -z6 -Sextreme --build "$stage/tree" "$out/"
+  rm -r "$stage"
+}
+
+for package in "${packages[@]}"; do pack "$package"; done
