@@ -120,6 +120,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a.service, err = service.New(service.Config{
 		Cameras: a.cameras.hubs, Board: a.board, Inside: a, Info: a.info, Boot: a.boot, Synced: gpio.ClockSynced, Keep: int(a.cfg.Retain),
+		Triggers: a.cfg.Triggers, Album: int(a.cfg.Album), Log: a.log,
 	})
 	if err != nil {
 		return nil, err
@@ -159,6 +160,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	loops := []loop{{"link", a.link.Alive}, {"cameras", a.cameras.alive}}
 	if a.board != nil {
 		running.Go(func() { _ = a.board.Run(inner) })
+		running.Go(func() { a.service.RunTriggers(inner) })
 		running.Go(func() { a.learnUnits(inner) })
 		loops = append(loops, loop{"sensors and outputs", a.board.Alive})
 	}

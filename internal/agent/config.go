@@ -31,23 +31,25 @@ const File = "/etc/default/perch-agent"
 // where there is no fixed default) are for Vars, from which the file in the package, the manual page and the tables are made. The
 // tag envconfig must not be used: with it the library takes the variable without its prefix as well.
 type Config struct {
-	Broker      Brokers      `example:"tls://broker.example.org:7878" desc:"Where the broker is: tls://HOST:PORT, tcp://…, wss://… or ws://…; several with commas, in the order to try them. tls:// and wss:// go through the proxy that HTTPS_PROXY names, but for hosts in NO_PROXY. Needed."`
-	BrokerPin   link.Pin     `split_words:"true" example:"sha256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU" desc:"The broker's key, as perch-broker prints it. Then neither names nor dates in its certificate count, nor who signed it."`
-	TokenFile   string       `split_words:"true" example:"/etc/perch/token" desc:"The file with the token that admits this device. Others must not be able to read it."`
-	TLSCa       string       `split_words:"true" example:"/etc/perch/ca.pem" desc:"The file with the certificates that the broker's must be signed by, in place of the system's."`
-	TLSCert     string       `split_words:"true" example:"/etc/perch/cert.pem" desc:"The file with the certificate that this device shows, where the broker asks for one."`
-	TLSKey      string       `split_words:"true" example:"/etc/perch/key.pem" desc:"The file with its key. Others must not be able to read it."`
-	Insecure    Switch       `default:"0" example:"1" desc:"1 lets the token travel over tcp:// and ws:// to other machines, where anyone on the way can read it."`
-	Device      string       `otherwise:"the host name" example:"hen-house" desc:"The name this Pi answers to: a-z, 0-9, dot, underscore and hyphen, at most 63 of them. A host name that images come with (raspberrypi) gets a part of the machine's id."`
-	Cameras     Cameras      `default:"auto" example:"yard=v4l2:/dev/video0,width=1280,height=720;test=pattern" desc:"Its cameras, as NAME=KIND:ADDRESS,KEY=VALUE,…;… with KIND one of v4l2, rpicam, replay, pattern. auto is every camera that is found."`
-	Sensors     gpio.Sensors `example:"door=gpio:GPIO17,pull=up,active=low,debounce=50ms,class=door;air=iio:bme280,every=30s" desc:"Its sensors, as NAME=KIND:ADDRESS,KEY=VALUE,…;… with KIND gpio for what is wired to a pin, or iio, hwmon, w1, thermal, or a chip on I2C."`
-	Outputs     gpio.Outputs `example:"ir=gpio:GPIO22,initial=off,max_on=60s" desc:"Its outputs, as NAME=gpio:LINE,KEY=VALUE,…;…"`
-	Tags        Tags         `example:"site=farm,row=3" desc:"What a laptop may select it by, as KEY=VALUE,…"`
-	LogLevel    Level        `split_words:"true" default:"info" example:"debug" desc:"What is logged: debug, info, warn or error."`
-	Resume      link.Resume  `default:"auto" example:"off" desc:"Whether a session outlives its links: auto, which does without where a broker refuses it; require; or off."`
-	Retain      Size         `default:"16MiB" unit:"bytes, or KiB, MiB, GiB; 4M and 4MB are 4MiB" example:"4MiB" desc:"How much that was sent and not yet acknowledged is kept for a resumption, at most."`
-	SessionTime Span         `split_words:"true" default:"2m" unit:"time: 90s, 2m" example:"10m" desc:"How long a session may be without a link before it is given up."`
-	Dialect     wire.Dialect `default:"rsocket-broker" example:"plain" desc:"What the broker speaks: rsocket-broker, alibaba or plain. Perch's own understands all three."`
+	Broker      Brokers       `example:"tls://broker.example.org:7878" desc:"Where the broker is: tls://HOST:PORT, tcp://…, wss://… or ws://…; several with commas, in the order to try them. tls:// and wss:// go through the proxy that HTTPS_PROXY names, but for hosts in NO_PROXY. Needed."`
+	BrokerPin   link.Pin      `split_words:"true" example:"sha256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU" desc:"The broker's key, as perch-broker prints it. Then neither names nor dates in its certificate count, nor who signed it."`
+	TokenFile   string        `split_words:"true" example:"/etc/perch/token" desc:"The file with the token that admits this device. Others must not be able to read it."`
+	TLSCa       string        `split_words:"true" example:"/etc/perch/ca.pem" desc:"The file with the certificates that the broker's must be signed by, in place of the system's."`
+	TLSCert     string        `split_words:"true" example:"/etc/perch/cert.pem" desc:"The file with the certificate that this device shows, where the broker asks for one."`
+	TLSKey      string        `split_words:"true" example:"/etc/perch/key.pem" desc:"The file with its key. Others must not be able to read it."`
+	Insecure    Switch        `default:"0" example:"1" desc:"1 lets the token travel over tcp:// and ws:// to other machines, where anyone on the way can read it."`
+	Device      string        `otherwise:"the host name" example:"hen-house" desc:"The name this Pi answers to: a-z, 0-9, dot, underscore and hyphen, at most 63 of them. A host name that images come with (raspberrypi) gets a part of the machine's id."`
+	Cameras     Cameras       `default:"auto" example:"yard=v4l2:/dev/video0,width=1280,height=720;test=pattern" desc:"Its cameras, as NAME=KIND:ADDRESS,KEY=VALUE,…;… with KIND one of v4l2, rpicam, replay, pattern. auto is every camera that is found."`
+	Sensors     gpio.Sensors  `example:"door=gpio:GPIO17,pull=up,active=low,debounce=50ms,class=door;air=iio:bme280,every=30s" desc:"Its sensors, as NAME=KIND:ADDRESS,KEY=VALUE,…;… with KIND gpio for what is wired to a pin, or iio, hwmon, w1, thermal, or a chip on I2C."`
+	Outputs     gpio.Outputs  `example:"ir=gpio:GPIO22,initial=off,max_on=60s" desc:"Its outputs, as NAME=gpio:LINE,KEY=VALUE,…;…"`
+	Triggers    gpio.Triggers `example:"on=door:rise do=snapshot:yard,keep=5" desc:"What it does by itself, with or without a link, as on=SENSOR:EDGE do=snapshot:CAMERA,KEY=VALUE,…;… with EDGE rise, fall or change. keep=N is how many pictures are kept, 5 by default, and pause=TIME the least time between two, 1s by default. perch album lists and fetches them."`
+	Album       Size          `default:"8MiB" unit:"bytes, or KiB, MiB" example:"16MiB" desc:"How much memory the pictures of all triggers may take together; the oldest leave first."`
+	Tags        Tags          `example:"site=farm,row=3" desc:"What a laptop may select it by, as KEY=VALUE,…"`
+	LogLevel    Level         `split_words:"true" default:"info" example:"debug" desc:"What is logged: debug, info, warn or error."`
+	Resume      link.Resume   `default:"auto" example:"off" desc:"Whether a session outlives its links: auto, which does without where a broker refuses it; require; or off."`
+	Retain      Size          `default:"16MiB" unit:"bytes, or KiB, MiB, GiB; 4M and 4MB are 4MiB" example:"4MiB" desc:"How much that was sent and not yet acknowledged is kept for a resumption, at most."`
+	SessionTime Span          `split_words:"true" default:"2m" unit:"time: 90s, 2m" example:"10m" desc:"How long a session may be without a link before it is given up."`
+	Dialect     wire.Dialect  `default:"rsocket-broker" example:"plain" desc:"What the broker speaks: rsocket-broker, alibaba or plain. Perch's own understands all three."`
 }
 
 const prefix = "PERCH"
@@ -174,9 +176,23 @@ func (c Config) check() (list []mistake) {
 	if c.Device != "" {
 		wrong("DEVICE", api.CheckName("device", c.Device))
 	}
+	wrong("TRIGGERS", c.checkTriggers())
+	wrong("ALBUM", bounds(int64(c.Album), 64<<10, 64<<20, func(n int64) string { return Size(n).String() }))
 	wrong("RETAIN", bounds(int64(c.Retain), 64<<10, 1<<30, func(n int64) string { return Size(n).String() }))
 	wrong("SESSION_TIME", bounds(int64(c.SessionTime), int64(time.Second), int64(24*time.Hour), func(n int64) string { return time.Duration(n).String() }))
 	return list
+}
+
+// checkTriggers looks for what the triggers name. Cameras that are searched for may have any name.
+func (c Config) checkTriggers() error {
+	errs := []error{gpio.CheckTriggers(c.Triggers, c.Sensors)}
+	auto := slices.ContainsFunc(c.Cameras, func(s camera.Spec) bool { return s.Kind == camera.KindAuto })
+	for i, t := range c.Triggers {
+		if !auto && !slices.ContainsFunc(c.Cameras, func(s camera.Spec) bool { return s.Name == t.Target }) {
+			errs = append(errs, fmt.Errorf("trigger %d: no camera is named %q", i+1, t.Target))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func bounds(n, low, top int64, text func(int64) string) error {

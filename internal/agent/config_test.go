@@ -40,6 +40,7 @@ func TestLoadDefaults(t *testing.T) {
 	want := Config{
 		Broker:  Brokers{{Scheme: link.TCP, Host: "b", Port: 7878}},
 		Cameras: Cameras{{Kind: camera.KindAuto}},
+		Album:   8 << 20,
 		Retain:  16 << 20, SessionTime: Span(2 * time.Minute),
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -52,6 +53,7 @@ func TestLoadEverything(t *testing.T) {
 		"PERCH_BROKER": "tls://a:1,wss://b/x", "PERCH_DEVICE": "hen-house", "PERCH_CAMERAS": "yard=v4l2:/dev/video0,fps=5;test=pattern",
 		"PERCH_TAGS": "site=farm, row=3", "PERCH_LOG_LEVEL": "WARN", "PERCH_RESUME": "require", "PERCH_RETAIN": "512KiB",
 		"PERCH_SESSION_TIME": "10m", "PERCH_DIALECT": "plain",
+		"PERCH_SENSORS": "door=gpio:GPIO17", "PERCH_TRIGGERS": "on=door:rise do=snapshot:yard,keep=7;on=door:fall do=snapshot:test", "PERCH_ALBUM": "1M",
 	})
 	c, err := Load()
 	if err != nil {
@@ -59,6 +61,7 @@ func TestLoadEverything(t *testing.T) {
 	}
 	if len(c.Broker) != 2 || c.Broker[1].Path != "/x" || c.Device != "hen-house" || len(c.Cameras) != 2 || c.Cameras[0].Want.FPS != 5 ||
 		len(c.Tags) != 2 || c.Tags[1] != (wire.Tag{Key: "row", Value: "3"}) || slog.Level(c.LogLevel) != slog.LevelWarn ||
+		len(c.Triggers) != 2 || c.Triggers[0].Keep != 7 || c.Album != 1<<20 ||
 		c.Resume != link.ResumeRequire || c.Retain != 512<<10 || c.SessionTime != Span(10*time.Minute) || c.Dialect != wire.Plain {
 		t.Errorf("got %+v", c)
 	}
@@ -68,6 +71,7 @@ func TestLoadListsEveryMistake(t *testing.T) {
 	setenv(t, map[string]string{
 		"PERCH_BROKER": "broker.example,tcp://", "PERCH_DEVICE": "Hen House", "PERCH_CAMERAS": "a=b;c", "PERCH_TAGS": "device=x,site,a=1,a=2,io.rsocket.broker.Zone=1",
 		"PERCH_LOG_LEVEL": "loud", "PERCH_RESUME": "maybe", "PERCH_RETAIN": "1 elephant", "PERCH_SESSION_TIME": "5", "PERCH_DIALECT": "esperanto",
+		"PERCH_SENSORS": "door=gpio:1;air=iio:bme280", "PERCH_TRIGGERS": "on=attic:rise do=snapshot:yard;on=air:fall do=siren:x", "PERCH_ALBUM": "1G",
 		"PERCH_DEVISE": "x", "PERCH_SOMETHING_ELSE": "x", "PERCH_EMPTY": "",
 	})
 	_, err := Load()
@@ -91,6 +95,8 @@ func TestLoadListsEveryMistake(t *testing.T) {
 		`PERCH_RETAIN: "1 elephant" is no size`,
 		`PERCH_SESSION_TIME: "5" is no time`,
 		`PERCH_DIALECT: unknown dialect "esperanto"`,
+		`PERCH_TRIGGERS: trigger "2", do: unknown action "siren"`,
+		"PERCH_ALBUM: 1GiB is out of bounds: it may be 64KiB to 64MiB",
 	}
 	lines := strings.Split(err.Error(), "\n")
 	for _, w := range want {
@@ -132,6 +138,10 @@ func TestWhatDoesNotGoTogether(t *testing.T) {
 		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_TLS_KEY": "k"}, "PERCH_TLS_CERT: a certificate needs its key"},
 		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_TLS_CA": "k", "PERCH_BROKER_PIN": "sha256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"}, "PERCH_BROKER_PIN: with a pin"},
 		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_BROKER_PIN": "sha256:short"}, `PERCH_BROKER_PIN: "sha256:short" is no pin`},
+		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_SENSORS": "air=iio:bme280", "PERCH_TRIGGERS": "on=door:rise do=snapshot:yard"}, `PERCH_TRIGGERS: trigger 1: no sensor is named "door"`},
+		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_SENSORS": "air=iio:bme280", "PERCH_TRIGGERS": "on=air:rise do=snapshot:yard"}, `PERCH_TRIGGERS: trigger 1: the sensor "air" has no edges`},
+		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_SENSORS": "door=gpio:1", "PERCH_CAMERAS": "hall=pattern", "PERCH_TRIGGERS": "on=door:rise do=snapshot:yard"}, `PERCH_TRIGGERS: trigger 1: no camera is named "yard"`},
+		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_SENSORS": "door=gpio:1", "PERCH_TRIGGERS": "on=door:rise do=snapshot:yard"}, ""},
 		{map[string]string{"PERCH_BROKER": "tls://b", "PERCH_INSECURE": "yes"}, `PERCH_INSECURE: "yes" is neither 1 nor 0`},
 	}
 	for _, c := range cases {
@@ -179,6 +189,9 @@ func TestVars(t *testing.T) {
 		base := map[string]string{"PERCH_BROKER": "tls://b"}
 		if strings.HasPrefix(v.Name, "PERCH_TLS_") {
 			base["PERCH_TLS_CERT"], base["PERCH_TLS_KEY"] = "cert.pem", "key.pem"
+		}
+		if v.Name == "PERCH_TRIGGERS" {
+			base["PERCH_SENSORS"] = "door=gpio:GPIO17"
 		}
 		if v.Desc == "" || v.Example == "" {
 			t.Errorf("%s has no description or no example", v.Name)

@@ -117,6 +117,14 @@ func (a *Agent) Metrics() []byte {
 		e.counter("perch_gpio_storms_total", "Times an input floated.", float64(s.Storms))
 		e.counter("perch_gpio_errors_total", "Times a sensor began to fail.", float64(s.Errors))
 	}
+	if len(a.cfg.Triggers) > 0 {
+		s := a.service.AlbumStats()
+		e.gauge("perch_album_pictures", "Pictures that triggers took and that are kept.", float64(s.Pictures))
+		e.gauge("perch_album_bytes", "Bytes of them.", float64(s.Bytes))
+		for reason, n := range s.Gone {
+			e.counter("perch_album_gone_total", "Pictures of triggers that are not, or no longer, kept, by reason.", float64(n), "reason", reason)
+		}
+	}
 	return e.text()
 }
 

@@ -13,6 +13,7 @@
 //	camera.stream     request-stream    StreamRequest   images, each + FrameHeader
 //	camera.control    request-channel   ControlRequest… ControlReply…
 //	camera.list       request-response  -               CameraList
+//	camera.album      request-response  AlbumRequest    Album; of one picture: image + FrameHeader
 //	agent.info        request-response  -               Info
 //	agent.clock       request-response  -               ClockReply
 //	agent.health      request-response  -               Health
@@ -38,6 +39,7 @@ const (
 	RouteStream   = "camera.stream"
 	RouteControl  = "camera.control"
 	RouteCameras  = "camera.list"
+	RouteAlbum    = "camera.album"
 	RouteInfo     = "agent.info"
 	RouteClock    = "agent.clock"
 	RouteHealth   = "agent.health"

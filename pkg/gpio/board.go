@@ -254,6 +254,12 @@ func (b *Board) Alive(grace time.Duration) error {
 	return errors.Join(errs...)
 }
 
+// Mono is CLOCK_MONOTONIC now, as the stamps of items have it.
+func (b *Board) Mono() time.Duration { return b.now() }
+
+// WallTime is the time of a stamp by the wall clock as it is set now.
+func (b *Board) WallTime(mono time.Duration) time.Time { return b.clock.wall(mono) }
+
 func (b *Board) now() time.Duration { return b.clock.now() }
 
 // publish puts a change of a sensor into the ring. Called with mu held.

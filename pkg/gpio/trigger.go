@@ -23,23 +23,33 @@ type Firing struct {
 	Item    Item
 }
 
-// Triggers returns a watch of triggers from now on. All mistakes in them are reported, joined.
-func (b *Board) Triggers(specs []TriggerSpec) (*TriggerWatch, error) {
+// CheckTriggers says which triggers wait for what none of the sensors tells, joined.
+func CheckTriggers(triggers []TriggerSpec, sensors []SensorSpec) error {
 	var errs []error
-	var names []string
-	for i, spec := range specs {
-		j := slices.IndexFunc(b.sensors, func(s *sensor) bool { return s.spec.Name == spec.Sensor })
+	for i, t := range triggers {
+		j := slices.IndexFunc(sensors, func(s SensorSpec) bool { return s.Name == t.Sensor })
 		switch {
 		case j < 0:
-			errs = append(errs, fmt.Errorf("trigger %d: no sensor is named %s: %w", i+1, quote(spec.Sensor), ErrUnknown))
-		case !b.sensors[j].spec.IsInput() || b.sensors[j].spec.Count:
-			errs = append(errs, fmt.Errorf("trigger %d: the sensor %s has no edges", i+1, quote(spec.Sensor)))
-		default:
-			names = append(names, spec.Sensor)
+			errs = append(errs, fmt.Errorf("trigger %d: no sensor is named %s: %w", i+1, quote(t.Sensor), ErrUnknown))
+		case !sensors[j].IsInput() || sensors[j].Count:
+			errs = append(errs, fmt.Errorf("trigger %d: the sensor %s has no edges", i+1, quote(t.Sensor)))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	return errors.Join(errs...)
+}
+
+// Triggers returns a watch of triggers from now on. All mistakes in them are reported, joined.
+func (b *Board) Triggers(specs []TriggerSpec) (*TriggerWatch, error) {
+	sensors := make([]SensorSpec, len(b.sensors))
+	for i, s := range b.sensors {
+		sensors[i] = s.spec
+	}
+	if err := CheckTriggers(specs, sensors); err != nil {
 		return nil, err
+	}
+	var names []string
+	for _, t := range specs {
+		names = append(names, t.Sensor)
 	}
 	t := &TriggerWatch{specs: specs, fired: make([]int64, len(specs))}
 	if len(specs) == 0 {

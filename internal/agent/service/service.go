@@ -13,6 +13,7 @@
 //	sensors.go    sensors.read        how the sensors are
 //	              sensors.watch       that, and then what changes
 //	set.go        gpio.set            an output, on or off
+//	album.go      camera.album        what triggers took (trigger.go)
 //	inside.go     agent.health        how the agent's loops do
 //	              agent.metrics       its counters
 //	              agent.logs          its last lines, and those to come
@@ -27,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -47,6 +49,10 @@ type Config struct {
 	Boot    string          // of this run: sequence numbers begin anew with it
 	Synced  func() bool     // whether the wall clock follows a time source
 	Keep    int             // bytes that one keep=all stream may queue
+
+	Triggers []gpio.TriggerSpec // on edges of Board's inputs; RunTriggers runs them
+	Album    int                // bytes of pictures they may keep together
+	Log      *slog.Logger       // nil discards
 }
 
 // Service answers requests.
@@ -54,6 +60,7 @@ type Service struct {
 	cfg       Config
 	responses map[string]response
 	streams   map[string]stream
+	album     album
 }
 
 type (
@@ -68,7 +75,10 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Cameras == nil || cfg.Inside == nil || cfg.Info == nil || cfg.Synced == nil || cfg.Boot == "" || cfg.Keep <= 0 {
 		return nil, errors.New("service: Cameras, Inside, Info, Synced, Boot and Keep are needed")
 	}
-	s := &Service{cfg: cfg}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Service{cfg: cfg, album: album{limit: cfg.Album, gone: map[string]uint64{}}}
 	s.responses = map[string]response{
 		api.RouteSnapshot: s.snapshot,
 		api.RouteCameras:  s.list,
@@ -87,6 +97,15 @@ func New(cfg Config) (*Service, error) {
 	}
 	if b := cfg.Board; b != nil && len(b.Outputs()) > 0 {
 		s.responses[api.RouteSet] = s.set
+	}
+	if len(cfg.Triggers) > 0 {
+		if cfg.Board == nil || cfg.Album <= 0 {
+			return nil, errors.New("service: Triggers need a Board and an Album")
+		}
+		if _, err := cfg.Board.Triggers(cfg.Triggers); err != nil {
+			return nil, err
+		}
+		s.responses[api.RouteAlbum] = s.fetch
 	}
 	return s, nil
 }
@@ -178,6 +197,8 @@ func (s *Service) wrong(route, asked string) error {
 		return peer.Errorf(peer.CodeRejected, "this device has no sensors; PERCH_SENSORS gives it some")
 	case route == api.RouteSet:
 		return peer.Errorf(peer.CodeRejected, "this device has no outputs; PERCH_OUTPUTS gives it some")
+	case route == api.RouteAlbum:
+		return peer.Errorf(peer.CodeRejected, "this device has no triggers; PERCH_TRIGGERS gives it some")
 	default:
 		return peer.Errorf(peer.CodeInvalid, "route %q is not known here; these are: %s", clip(route), strings.Join(s.Routes(), ", "))
 	}
@@ -240,6 +261,11 @@ func answer(v any) (peer.Payload, error) {
 
 // picture is a payload of a picture: the image as data, and what it is as metadata.
 func (s *Service) picture(p camera.Picture, lost uint64) (peer.Payload, error) {
+	md, err := s.header(p, lost).Metadata()
+	return peer.Payload{Metadata: md, Data: p.Data}, err
+}
+
+func (s *Service) header(p camera.Picture, lost uint64) api.FrameHeader {
 	h := api.FrameHeader{
 		Camera: p.Camera, Boot: s.cfg.Boot, Seq: p.Seq, At: p.At.UTC(), MonoNS: int64(p.Mono), Synced: s.cfg.Synced(),
 		Width: p.Width, Height: p.Height, Format: api.FormatJPEG, Skipped: p.Skipped, Lost: lost,
@@ -248,6 +274,5 @@ func (s *Service) picture(p camera.Picture, lost uint64) (peer.Payload, error) {
 	if p.Format == camera.H264 {
 		h.Format = api.FormatH264
 	}
-	md, err := h.Metadata()
-	return peer.Payload{Metadata: md, Data: p.Data}, err
+	return h
 }

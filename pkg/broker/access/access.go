@@ -43,7 +43,7 @@ var Roles = []Role{Viewer, Operator, Admin, Device, Enrol}
 
 var (
 	viewerRoutes = []string{
-		api.RouteSnapshot, api.RouteStream, api.RouteCameras, api.RouteInfo, api.RouteClock, api.RouteRead, api.RouteWatch,
+		api.RouteSnapshot, api.RouteStream, api.RouteCameras, api.RouteAlbum, api.RouteInfo, api.RouteClock, api.RouteRead, api.RouteWatch,
 		api.RouteDevices, api.RouteDevicesWatch,
 	}
 	operatorRoutes = []string{api.RouteControl, api.RouteSet}
