@@ -516,6 +516,31 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
+// TestAlibabaClients asks as Alibaba's clients do: for the broker's health, which they hang up without, and for a service of whoever
+// has it.
+func TestAlibabaClients(t *testing.T) {
+	open(t, Config{}, func(h *house) {
+		setup := wire.Setup{Dialect: wire.Alibaba, ID: "0123456789abcdef0123456789abcdef", Service: "laptop"}
+		laptop := h.connect(setup, false, nil)
+		setup.ID, setup.Service, setup.Services, setup.Tags = "f123456789abcdef0123456789abcdef", "perch", []string{"camera"}, []wire.Tag{{Key: "device", Value: "garden"}}
+		garden := h.connect(setup, false, named("garden"))
+		route := func(r string) []byte { return meta(wire.Alibaba, wire.Request{Route: r}) }
+		for _, e := range []*end{laptop, garden} {
+			if got, err := e.ask(route(wire.RouteHealth)); err != nil || got != "\x91" {
+				t.Errorf("health: %q, %v", got, err)
+			}
+		}
+		if got, err := laptop.ask(route("camera.snapshot")); err != nil || got != "garden" {
+			t.Errorf("a service: %q, %v", got, err)
+		}
+		if got, err := laptop.ask(route(api.RouteBrokerInfo)); err != nil || !strings.Contains(got, "version") {
+			t.Errorf("the broker's own: %q, %v", got, err)
+		}
+		_, err := laptop.ask(route("oven.heat"))
+		wantError(t, err, core.ErrorCodeInvalid, "there is no device that has what")
+	})
+}
+
 func TestAddressing(t *testing.T) {
 	open(t, Config{}, func(h *house) {
 		room := func(name string) wire.Tag { return wire.Tag{Key: "room", Value: name} }

@@ -20,6 +20,8 @@ type card struct {
 	tags   []wire.Tag // as it gave them
 	terms  []wire.Tag // what an address may ask of it
 	auth   wire.Auth
+
+	byService bool // it speaks as Alibaba's clients do, whose routes name a service
 }
 
 // title is how a session is called in texts that others read.
@@ -40,7 +42,7 @@ func readCard(s *session.Setup) (card, *api.Advert, error) {
 	if err != nil {
 		return card{}, nil, session.Errorf(core.ErrorCodeInvalidSetup, "%v", err)
 	}
-	c := card{route: said.ID, tags: said.Tags, auth: said.Auth}
+	c := card{route: said.ID, tags: said.Tags, auth: said.Auth, byService: said.Dialect == wire.Alibaba}
 	name := said.Device()
 	if name == "" {
 		name = said.Tag(wire.KeyInstanceName)

@@ -10,6 +10,7 @@ import (
 	"github.com/perchcam/perch/pkg/broker/access"
 	"github.com/perchcam/perch/pkg/peer"
 )
+	"github.com/perchcam/perch/pkg/wire"
 
 // console answers the routes of the broker itself. Its peer is given the single streams that ask for one, of any session.
 type console struct {
@@ -46,6 +47,8 @@ func (c console) response(ctx context.Context, req peer.Payload) (peer.Payload, 
 		return encode(c.b.info())
 	case api.RouteEnrol:
 		return c.b.enrol(l, req.Data)
+	case wire.RouteHealth:
+		return peer.Payload{Data: []byte{wire.HealthServing}}, nil
 	default:
 		return peer.Payload{}, unknownRoute(route)
 	}

@@ -20,7 +20,7 @@ const consolePrefix = "broker."
 func (b *Broker) dispatch(r *route, first session.Frame) session.Owner {
 	b.counters.add(requests)
 	md, _ := first.Metadata()
-	t, err := r.from.read.target(md)
+	t, err := r.from.target(md)
 	switch {
 	case err != nil && first.Has(core.FlagFollow):
 		return r.refuse(&fault{refusedMalformed, core.ErrorCodeInvalid, err.Error() + " (the address must be in the request's first fragment)"})
@@ -32,6 +32,8 @@ func (b *Broker) dispatch(r *route, first session.Frame) session.Owner {
 		return r.refuse(&fault{refusedMalformed, core.ErrorCodeInvalid, "a request goes to one device: only unicast is supported"})
 	case b.draining.Load():
 		return r.refuse(&fault{refusedDraining, core.ErrorCodeRejected, "the broker is stopping: ask again in a moment"})
+	case string(t.Route) == wire.RouteHealth && t.Device == nil:
+		return b.console.Request(r.near, first)
 	case !r.from.grant.May(string(t.Route)):
 		return r.refuse(&fault{refusedRole, core.ErrorCodeRejected, notPermitted(r.from.grant.Role, string(t.Route))})
 	case forConsole(&t):

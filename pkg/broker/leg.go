@@ -65,6 +65,15 @@ func (m metadata) target(md []byte) (wire.Target, error) {
 	return wire.Target{}, nil
 }
 
+// target reads a request's address. Where nothing else says whom one of Alibaba's clients means, the service in its route does.
+func (l *leg) target(md []byte) (wire.Target, error) {
+	t, err := l.read.target(md)
+	if err == nil && l.card.byService && !addressed(&t) {
+		t.ByService()
+	}
+	return t, err
+}
+
 // Request finds out whom a request is for and connects the two.
 func (l *leg) Request(s *session.Stream, first session.Frame) session.Owner {
 	return l.b.dispatch(newRoute(l, s, first), first)

@@ -90,7 +90,7 @@ func (r *route) retry() *session.Conn {
 		return nil
 	}
 	p := r.parked
-	t, err := r.from.read.target(p.m.Metadata)
+	t, err := r.from.target(p.m.Metadata)
 	if err != nil {
 		return nil // it was read once: it cannot be
 	}

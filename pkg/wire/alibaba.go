@@ -6,6 +6,13 @@ import (
 	"fmt"
 )
 
+// Alibaba's clients ask each broker for its health as they connect and every 15 s, whatever their own data type, and hang up
+// on any other answer than an Integer of 1 as Hessian writes it (LoadBalancedRSocket.healthCheck in alibaba-rsocket-core 1.1.6).
+const (
+	RouteHealth   = "com.alibaba.rsocket.health.RSocketServiceHealth.check"
+	HealthServing = 0x91
+)
+
 // App is what a client of Alibaba's broker says of itself in SETUP, as JSON in an entry of type MIMEApp. Its broker refuses a
 // SETUP without it (RST-500411). Fields that are not needed here are left to the broker's defaults.
 type App struct {

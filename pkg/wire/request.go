@@ -141,6 +141,17 @@ func (t *Target) Param(name string) []byte {
 	return nil
 }
 
+// ByService makes the service in the route, what is before its last dot, a condition on the target.
+func (t *Target) ByService() {
+	dot := bytes.LastIndexByte(t.Route, '.')
+	if dot < 0 {
+		return
+	}
+	if tags, err := MakeTags(Tag{KeyServiceName, string(t.Route[:dot])}); err == nil {
+		t.Dialect, t.address, t.Service = Alibaba, tags, t.Route[:dot]
+	}
+}
+
 func (t *Target) walk() walk {
 	return walk{address: reader{b: t.address}, query: t.query, routing: reader{b: t.routing}}
 }
