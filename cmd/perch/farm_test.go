@@ -43,6 +43,12 @@ func (s *stage) joinFarm(args []string) error {
 					return peer.Payload{}, false, err
 				}
 				v = api.OutputState{Output: "lamp", On: *q.On, At: noon, Until: noon.Add(q.For.D())}
+			case api.RouteAlbum:
+				q, err := api.Parse[api.AlbumRequest](data)
+				if err != nil {
+					return peer.Payload{}, false, err
+				}
+				return albumOf(q)
 			case api.RouteHealth:
 				v = api.Health{Loops: api.List[api.Loop]{{Name: "link", OK: true, State: "online"}, {Name: "camera front", State: "stalled", Error: evil}}}
 			case api.RouteMetrics:
@@ -82,6 +88,30 @@ func (s *stage) joinFarm(args []string) error {
 		},
 	})
 	return nil
+}
+
+// albumOf answers for an album of three pictures, the first of which leaves it before it is fetched.
+func albumOf(q api.AlbumRequest) (peer.Payload, bool, error) {
+	list := api.Album{Boot: "K3XQ7A42", Gone: map[string]uint64{api.GoneRoom: 4, api.GoneFailed: 1, evil: 2}}
+	for n := range uint64(3) {
+		h := api.FrameHeader{Camera: "front", Boot: list.Boot, Seq: 100 + n, At: noon.Add(time.Duration(n) * time.Minute), Width: 64, Height: 48, Format: api.FormatJPEG}
+		if n == 2 {
+			h.Camera = "hall"
+		}
+		jpeg := clienttest.Grey(64, 48)
+		if q.Picture == n+5 && n > 0 && q.Boot == list.Boot {
+			md, err := h.Metadata()
+			return peer.Payload{Metadata: md, Data: jpeg}, true, err
+		}
+		if q.Camera == "" || q.Camera == h.Camera {
+			list.Pictures = append(list.Pictures, api.AlbumPicture{Picture: n + 5, Sensor: "door", On: n != 1, Edge: h.At, Bytes: len(jpeg), Header: h})
+		}
+	}
+	if q.Picture > 0 {
+		return peer.Payload{}, false, peer.Errorf(peer.CodeInvalid, "picture %d is not in the album", q.Picture)
+	}
+	p, err := clienttest.JSON(list)
+	return p, true, err
 }
 
 // values is a stream of them that stays open until ctx ends.

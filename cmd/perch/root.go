@@ -82,7 +82,7 @@ func (a *app) command() *cobra.Command {
 	f.StringVar(&a.direct, "direct", "", "`ADDRESS` to listen on, such as :7878, for devices that connect to this program and to no broker")
 	f.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer, or for a stream's first picture")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing but errors")
-	cmd.AddCommand(a.devices(), a.watchCommand(), a.snapshot(), a.stream(), a.timelapse(), a.sensors(), a.set(),
+	cmd.AddCommand(a.devices(), a.watchCommand(), a.snapshot(), a.stream(), a.timelapse(), a.album(), a.sensors(), a.set(),
 		a.info(), a.cameras(), a.health(), a.metrics(), a.logs(), a.bench(), a.login(), a.logout(), a.profiles(), a.man())
 	return cmd
 }

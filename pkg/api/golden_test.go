@@ -75,6 +75,11 @@ func version1() map[string]any {
 			Modes:    []Mode{{"MJPG", 1280, 720, []float64{30, 15}}, {"YUYV", 640, 480, []float64{30}}},
 			Controls: []Control{{Name: "brightness", Type: "int", Value: 12, Min: -64, Max: 64, Step: 1}},
 		}}},
+		"album-request.json": AlbumRequest{Camera: "front", Picture: 12, Boot: "b1"},
+		"album.json": Album{Boot: "b1", Gone: map[string]uint64{GoneKeep: 3}, Pictures: []AlbumPicture{{
+			Picture: 12, Sensor: "door", On: true, Edge: since, Bytes: 34567,
+			Header: FrameHeader{Camera: "front", Boot: "b1", Seq: 4711, At: taken, MonoNS: 8123456789, Synced: true, Width: 1280, Height: 720, Format: FormatJPEG},
+		}}},
 		"control-reply.json": ControlReply{"front", map[string]int64{"brightness": 12}, map[string]string{"zoom": "there is no such control"}},
 		"info.json": Info{
 			Device: "pi-42", ID: "7d1c0a6e1b5a4d0c9a3f2e1d0c9b8a76", Boot: "b1", Rev: 3, Version: "1.0.0", Started: since, At: taken,
@@ -173,6 +178,10 @@ func decodeLike(t *testing.T, like any, data []byte) any {
 		got, err = Decode[Readings](data)
 	case OutputState:
 		got, err = Decode[OutputState](data)
+	case AlbumRequest:
+		got, err = Parse[AlbumRequest](data)
+	case Album:
+		got, err = Decode[Album](data)
 	case CameraList:
 		got, err = Decode[CameraList](data)
 	case ControlReply:
