@@ -98,10 +98,11 @@ type Device struct {
 	Reason  string            `json:"reason,omitempty"` // why it is away or left
 }
 
-// Devices is the answer of RouteDevices, by name.
+// Devices is the answer of RouteDevices, by name. Of many devices it is a page of at most MaxAnswer bytes.
 type Devices struct {
 	Devices List[Device] `json:"devices"`
-	At      time.Time    `json:"at,omitzero"` // by the broker's clock
+	At      time.Time    `json:"at,omitzero"`    // by the broker's clock
+	Next    string       `json:"next,omitempty"` // there are more: ask again with this as After
 }
 
 // Types of a DeviceEvent.

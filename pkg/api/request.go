@@ -165,15 +165,48 @@ func (q LogsRequest) Check() error {
 
 // DevicesRequest are the options of RouteDevices and RouteDevicesWatch.
 type DevicesRequest struct {
-	Device string `json:"device,omitempty"` // "" is all that the requester may see
+	Device string            `json:"device,omitempty"` // "" is all that the requester may see
+	Tags   map[string]string `json:"tags,omitempty"`   // that a device must have
+	After  string            `json:"after,omitempty"`  // RouteDevices only: begins behind this name, see Devices.Next
 }
+
+const maxTags = 32 // in a request
 
 // Check implements Checker.
 func (q DevicesRequest) Check() error {
-	if q.Device == "" {
-		return nil
+	for field, name := range map[string]string{"device": q.Device, "after": q.After} {
+		if name == "" {
+			continue
+		}
+		if err := CheckName(field, name); err != nil {
+			return err
+		}
 	}
-	return CheckName("device", q.Device)
+	if len(q.Tags) > maxTags {
+		return fmt.Errorf(`"tags" has %d entries, %d are allowed`, len(q.Tags), maxTags)
+	}
+	for key, value := range q.Tags {
+		if err := checkText("tags", key); err != nil {
+			return err
+		}
+		if err := checkText(key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Meets reports whether a device has what the request asks for.
+func (q DevicesRequest) Meets(d *Device) bool {
+	if q.Device != "" && d.Name != q.Device {
+		return false
+	}
+	for key, value := range q.Tags {
+		if d.Tags[key] != value {
+			return false
+		}
+	}
+	return true
 }
 
 // NoOptions is for the routes that have none.

@@ -4,13 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/broker/access"
 	"github.com/perchcam/perch/pkg/peer"
-)
 	"github.com/perchcam/perch/pkg/wire"
+)
 
 // console answers the routes of the broker itself. Its peer is given the single streams that ask for one, of any session.
 type console struct {
@@ -41,8 +42,7 @@ func (c console) response(ctx context.Context, req peer.Payload) (peer.Payload, 
 		if err != nil {
 			return peer.Payload{}, peer.Errorf(peer.CodeInvalid, "%v", err)
 		}
-		list, _ := c.b.registry.list(seen(l, q.Device), l.grant.Role == access.Admin)
-		return encode(api.Devices{Devices: list, At: time.Now()})
+		return encode(c.page(l, q))
 	case api.RouteBrokerInfo:
 		return encode(c.b.info())
 	case api.RouteEnrol:
@@ -68,17 +68,18 @@ func (c console) stream(ctx context.Context, req peer.Payload) iter.Seq2[peer.Pa
 		return peer.Fail(peer.Errorf(peer.CodeInvalid, "%v", err))
 	}
 	return func(yield func(peer.Payload, error) bool) {
-		c.watch(ctx, seen(l, q.Device), func(e api.DeviceEvent) bool { return yield(encode(e)) })
+		keep := func(d *api.Device) bool { return l.grant.Covers(d.Name) && q.Meets(d) }
+		c.watch(ctx, keep, func(e api.DeviceEvent) bool { return yield(encode(e)) })
 	}
 }
 
 // watch tells of every device, then of what changes. Who falls too far behind is told how much is missing and
 // of every device again.
-func (c console) watch(ctx context.Context, keep func(string) bool, say func(api.DeviceEvent) bool) {
+func (c console) watch(ctx context.Context, keep func(*api.Device) bool, say func(api.DeviceEvent) bool) {
 	states := func() (uint64, bool) {
-		list, at := c.b.registry.list(keep, false)
+		list, at := c.b.registry.list(false)
 		for i := range list {
-			if !say(api.DeviceEvent{Type: api.EventState, Device: &list[i]}) {
+			if keep(&list[i]) && !say(api.DeviceEvent{Type: api.EventState, Device: &list[i]}) {
 				return 0, false
 			}
 		}
@@ -94,7 +95,7 @@ func (c console) watch(ctx context.Context, keep func(string) bool, say func(api
 				at, ok = states()
 			}
 		case d != nil:
-			if at++; keep(d.Name) {
+			if at++; keep(d) {
 				ok = say(api.DeviceEvent{Type: api.EventChange, Device: d})
 			}
 		default:
@@ -107,9 +108,46 @@ func (c console) watch(ctx context.Context, keep func(string) bool, say func(api
 	}
 }
 
-// seen lets through one name, or every name for "", if l may see it.
-func seen(l *leg, device string) func(string) bool {
-	return func(name string) bool { return (device == "" || name == device) && l.grant.Covers(name) }
+// page is an answer of RouteDevices, with its devices encoded.
+type page struct {
+	Devices []json.RawMessage `json:"devices"`
+	At      time.Time         `json:"at"`
+	Next    string            `json:"next,omitempty"`
+}
+
+const (
+	pageBytes = api.MaxAnswer / 2 // after which a page takes no more devices; one has a few dozen KiB at most
+	pageStep  = 64                // devices that are looked at under one lock
+)
+
+// page lists what l may see and q asks for, as much as goes into one answer.
+func (c console) page(l *leg, q api.DevicesRequest) page {
+	p := page{Devices: []json.RawMessage{}, At: time.Now()}
+	names := []string{q.Device}
+	if q.Device == "" {
+		names = c.b.registry.names(q.After)
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !l.grant.Covers(name) })
+	size := 0
+	for some := range slices.Chunk(names, pageStep) {
+		for _, d := range c.b.registry.views(some, l.grant.Role == access.Admin) {
+			if !q.Meets(d) {
+				continue
+			}
+			if size > pageBytes {
+				return p
+			}
+			data, err := json.Marshal(d)
+			if err != nil {
+				c.b.log.Error("cannot list a device", "device", d.Name, "err", err)
+				continue
+			}
+			p.Devices, p.Next = append(p.Devices, data), d.Name
+			size += len(data) + 1
+		}
+	}
+	p.Next = ""
+	return p
 }
 
 func encode(v any) (peer.Payload, error) {

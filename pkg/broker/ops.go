@@ -92,7 +92,7 @@ var statusPage = template.Must(template.New("status").Parse(`<!doctype html>
 `))
 
 func (o *ops) serveStatus(w http.ResponseWriter, _ *http.Request) {
-	list, _ := o.b.registry.list(func(string) bool { return true }, true)
+	list, _ := o.b.registry.list(true)
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 	_ = statusPage.Execute(w, struct {
 		Info    api.BrokerInfo

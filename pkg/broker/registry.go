@@ -243,6 +243,15 @@ func (d *device) state() string {
 	return api.StateAway
 }
 
+// shown is the device as it is now.
+func (d *device) shown(addr bool) *api.Device {
+	v := d.view(d.state())
+	if addr {
+		v.Addr = fmt.Sprint(d.leg.conn.RemoteAddr())
+	}
+	return v
+}
+
 // view is the device as others see it.
 func (d *device) view(state string) *api.Device {
 	c := &d.leg.card
@@ -265,20 +274,38 @@ func (d *device) view(state string) *api.Device {
 	return v
 }
 
-// list returns all devices that keep lets through, by name, with their addresses if asked for, and the number of the
-// last event they include.
-func (g *registry) list(keep func(name string) bool, addr bool) ([]api.Device, uint64) {
+// names returns the names of all devices behind one, in order.
+func (g *registry) names(after string) (names []string) {
+	g.mu.RLock()
+	for name := range g.devices {
+		if name > after {
+			names = append(names, name)
+		}
+	}
+	g.mu.RUnlock()
+	slices.Sort(names)
+	return names
+}
+
+// views returns those of the named devices that are there, with their addresses if asked for.
+func (g *registry) views(names []string, addr bool) (list []*api.Device) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	all := []api.Device{}
-	for name, d := range g.devices {
-		if keep(name) {
-			v := d.view(d.state())
-			if addr {
-				v.Addr = fmt.Sprint(d.leg.conn.RemoteAddr())
-			}
-			all = append(all, *v)
+	for _, name := range names {
+		if d := g.devices[name]; d != nil {
+			list = append(list, d.shown(addr))
 		}
+	}
+	return list
+}
+
+// list returns all devices by name, with their addresses if asked for, and the number of the last event they include.
+func (g *registry) list(addr bool) ([]api.Device, uint64) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	all := make([]api.Device, 0, len(g.devices))
+	for _, d := range g.devices {
+		all = append(all, *d.shown(addr))
 	}
 	slices.SortFunc(all, func(a, b api.Device) int { return cmp.Compare(a.Name, b.Name) })
 	return all, g.events.last()

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -504,7 +505,7 @@ func TestChurn(t *testing.T) {
 	for len(old) > 0 {
 		tellOne()
 	}
-	list, _ := g.list(func(string) bool { return true }, false)
+	list, _ := g.list(false)
 	if len(list) != len(current) {
 		t.Fatalf("%d devices are listed, %d are there", len(list), len(current))
 	}
@@ -548,6 +549,61 @@ func TestSessionChurn(t *testing.T) {
 		}
 		if n := len(h.legs); n != 2 {
 			t.Errorf("%d legs are left", n)
+		}
+	})
+}
+
+// A list of many devices comes in pages, each of which fits into an answer; filters count for all of them.
+func TestManyDevices(t *testing.T) {
+	open(t, Config{}, func(h *house) {
+		const many = 10_000
+		l := h.laptop()
+		var any *session.Conn
+		for any = range h.legs {
+		}
+		for i := range many {
+			name := fmt.Sprintf("cam-%05d", i)
+			d := &leg{b: h.Broker, conn: any, card: card{device: name, id: name, tags: []wire.Tag{{Key: "room", Value: fmt.Sprint(i % 100)}}}}
+			d.card.setTerms("perch")
+			advert := &api.Advert{Device: name, ID: name, Version: "1.0.0", Cameras: []api.CameraRef{{Name: strings.Repeat("x", 60), Kind: "v4l2"}}}
+			if _, err := h.registry.join(d, advert); err != nil {
+				t.Fatal(err)
+			}
+		}
+		list := func(q api.DevicesRequest) (names []string, pages int) {
+			for {
+				data, err := json.Marshal(q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				v, err := l.RequestResponse(h.ctx, peer.Payload{Metadata: meta(wire.RSocketBroker, wire.Request{Route: api.RouteDevices}), Data: data})
+				if err != nil {
+					t.Fatal(err)
+				}
+				p, err := api.Decode[api.Devices](v.Data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, d := range p.Devices {
+					names = append(names, d.Name)
+				}
+				pages++
+				if q.After = p.Next; p.Next == "" {
+					return names, pages
+				}
+			}
+		}
+		if names, pages := list(api.DevicesRequest{}); len(names) != many || !slices.IsSorted(names) || len(slices.Compact(names)) != many || pages < 3 {
+			t.Errorf("%d devices in %d pages", len(names), pages)
+		}
+		if names, pages := list(api.DevicesRequest{Tags: map[string]string{"room": "7"}}); len(names) != many/100 || pages != 1 || names[1] != "cam-00107" {
+			t.Errorf("%d devices with the tag in %d pages: %v", len(names), pages, names[:2])
+		}
+		if names, _ := list(api.DevicesRequest{Device: "cam-00042"}); !slices.Equal(names, []string{"cam-00042"}) {
+			t.Errorf("one device: %v", names)
+		}
+		if names, _ := list(api.DevicesRequest{Device: "cam-00042", Tags: map[string]string{"room": "7"}}); len(names) != 0 {
+			t.Errorf("one device without the tag: %v", names)
 		}
 	})
 }

@@ -118,16 +118,16 @@ func (c *Client) explainDevice(ctx context.Context, device, what string, err err
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookUpLimit)
 	defer cancel()
-	list, failed := c.list(ctx, device)
+	there, failed := c.Registry(ctx, device)
 	switch {
 	case failed != nil: // not Perch's broker, or it is gone
-	case len(list) == 0:
+	case len(there.Devices) == 0:
 		e.Kind = ErrNoDevice
-		list, _ = c.list(ctx, "")
+		list, _ := c.Devices(ctx)
 		for _, d := range list {
 			e.Known = append(e.Known, api.Text(d.Name))
 		}
-	case list[0].State == api.StateAway:
+	case there.Devices[0].State == api.StateAway:
 		e.Kind = ErrAway
 	}
 	return e
