@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"net"
 	"os"
@@ -351,6 +352,60 @@ func TestCamerasAreFoundOnce(t *testing.T) {
 		}
 		cancel()
 		<-ended
+	})
+}
+
+// stuck is a camera whose driver does not return once its capture is to end.
+type stuck struct {
+	cameratest.Source
+	release chan struct{}
+}
+
+func (s *stuck) Frames(ctx context.Context, want camera.Want) iter.Seq2[camera.Frame, error] {
+	return func(yield func(camera.Frame, error) bool) {
+		for f, err := range s.Source.Frames(ctx, want) {
+			if !yield(f, err) {
+				break
+			}
+		}
+		<-s.release
+	}
+}
+
+func TestCameraThatHangsInItsDriverIsNotAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stuck{release: make(chan struct{})}
+		specs := []camera.Spec{{Name: "yard", Kind: camera.KindPattern}}
+		c, err := newCameras(specs, func(camera.Spec) (camera.Source, error) { return s, nil }, Search{}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			c.run(ctx, func() {}, func() {})
+			close(ended)
+		}()
+		v := c.hubs()[0].View(camera.ViewOptions{})
+		if _, err := v.Next(ctx); err != nil {
+			t.Fatal(err)
+		}
+		s.Stall()
+		time.Sleep(5 * time.Second)
+		if err := c.alive(10 * time.Second); err != nil {
+			t.Errorf("after 5 s: %v", err)
+		}
+		time.Sleep(10 * time.Second)
+		if err := c.alive(10 * time.Second); err == nil || !strings.Contains(err.Error(), "yard") {
+			t.Errorf("after 15 s: %v", err)
+		}
+		close(s.release)
+		v.Close()
+		cancel()
+		<-ended
+		if err := c.alive(10 * time.Second); err != nil {
+			t.Errorf("when it has let go: %v", err)
+		}
 	})
 }
 

@@ -80,6 +80,7 @@ func (c *cameras) run(ctx context.Context, searched, grown func()) {
 	defer running.Wait()
 	for _, k := range c.list() {
 		running.Go(func() { _ = k.Run(ctx) })
+		running.Go(func() { look(ctx, k.Hub) })
 	}
 	if c.auto.Expand == nil {
 		searched()
@@ -87,16 +88,16 @@ func (c *cameras) run(ctx context.Context, searched, grown func()) {
 		return
 	}
 	looks := make(chan struct{}, 1)
-	look := func() {
+	more := func() {
 		select {
 		case looks <- struct{}{}:
 		default:
 		}
 	}
 	running.Go(func() {
-		if err := c.auto.Watch(ctx, look); err != nil && ctx.Err() == nil {
+		if err := c.auto.Watch(ctx, more); err != nil && ctx.Err() == nil {
 			c.log.Warn("cameras that are plugged in from now on are not found before a restart", "err", err)
-			look()
+			more()
 		}
 	})
 	for first := true; ; first = false {
@@ -116,6 +117,16 @@ func (c *cameras) run(ctx context.Context, searched, grown func()) {
 		}
 	}
 }
+
+// look asks a camera that its owner named whether it is there, so that a wrong address is in the log before somebody looks.
+func look(ctx context.Context, h *camera.Hub) {
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	h.Look(ctx)
+}
+
+// lookLimit bounds how long a camera may take to say that it is there: rpicam-hello takes some seconds on a Pi Zero that boots.
+const lookLimit = 15 * time.Second
 
 // search adds the cameras that are new.
 func (c *cameras) search(ctx context.Context) (added []cam) {
@@ -158,17 +169,13 @@ func (c *cameras) refs() (refs []api.CameraRef) {
 	return refs
 }
 
-// alive is for the watchdog.
+// alive is for the watchdog: no camera's loop hangs in its driver or waits for its child beyond grace.
 func (c *cameras) alive(grace time.Duration) error {
 	var errs []error
 	for _, k := range c.list() {
-		k.Stats() // takes the hub's lock
-		if st := k.State(); st.Phase == camera.Starting && time.Since(st.Since) > startLimit+grace {
-			errs = append(errs, fmt.Errorf("%s has been starting for %v", k.Name(), time.Since(st.Since).Round(time.Second)))
+		if d := k.Overdue(); d > grace {
+			errs = append(errs, fmt.Errorf("%s does not let go of its camera, for %v now", k.Name(), d.Round(time.Second)))
 		}
 	}
 	return errors.Join(errs...)
 }
-
-// startLimit is more than a Hub gives a camera to deliver its first frame.
-const startLimit = 15 * time.Second

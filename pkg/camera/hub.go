@@ -129,6 +129,22 @@ func (h *Hub) Run(ctx context.Context) error {
 	return nil
 }
 
+// Look asks the camera whether it is there, without starting it. Trouble is
+// logged as that of a capture is, once for both, but changes no state: what
+// cannot be asked may work when it is wanted.
+func (h *Hub) Look(ctx context.Context) error {
+	_, err := h.cfg.Source.Describe(ctx)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state.Phase == Idle && h.state.Err == nil {
+		h.journal.turn(h.state, State{Phase: phaseOf(err), Since: time.Now(), Err: err})
+	}
+	return err
+}
+
 // demanded waits until somebody looks; false means that ctx ended.
 func (h *Hub) demanded(ctx context.Context) bool {
 	for {

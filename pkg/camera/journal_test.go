@@ -2,6 +2,7 @@ package camera_test
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -58,6 +59,35 @@ func TestTroubleIsLoggedOnce(t *testing.T) {
 		}
 		if n := lines(); n > 20 {
 			t.Errorf("%d lines in an hour of coming and going:\n%s", n, &log)
+		}
+	})
+}
+
+// A camera that is missing when the agent starts is in the log before somebody
+// looks, and not a second time when somebody does.
+func TestLookLogsAMissingCameraOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		src := &cameratest.Source{}
+		h := run(t, src, func(c *camera.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+		if err := h.Look(t.Context()); err != nil || src.Starts() != 0 || log.Len() > 0 {
+			t.Errorf("a camera that is there: %v, %d starts, log: %s", err, src.Starts(), &log)
+		}
+		src.Break(camera.ErrAbsent)
+		if err := h.Look(t.Context()); !errors.Is(err, camera.ErrAbsent) {
+			t.Errorf("a camera that is not there: %v", err)
+		}
+		for range 3 {
+			h.Snapshot(t.Context(), camera.SnapshotOptions{})
+			time.Sleep(time.Minute)
+		}
+		if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "from=idle to=absent") {
+			t.Errorf("log:\n%s", got)
+		}
+		log.Reset()
+		src.Mend()
+		if _, err := h.Snapshot(t.Context(), camera.SnapshotOptions{}); err != nil || !strings.Contains(log.String(), "from=absent to=streaming") {
+			t.Errorf("when it is there: %v, log:\n%s", err, &log)
 		}
 	})
 }

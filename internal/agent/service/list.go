@@ -44,7 +44,7 @@ func describe(ctx context.Context, h *camera.Hub) api.Camera {
 	if err == nil {
 		c.Controls = controls(ctx, h.Source())
 	}
-	if st.Err != nil {
+	if st.Err != nil && c.State != api.CameraIdle {
 		c.Error = st.Err.Error()
 	} else if err != nil && c.State != api.CameraActive {
 		c.Error = err.Error()
@@ -59,7 +59,8 @@ func rates(fps float64) []float64 {
 	return []float64{fps}
 }
 
-// stateOf is a camera's state for a laptop. A camera that is off knows no trouble, so what Describe met counts for it.
+// stateOf is a camera's state for a laptop. A camera that is off knows no trouble, so what Describe met counts for it; and one that was
+// missing when somebody looked is missing no more when it can be asked.
 func stateOf(st camera.State, err error) string {
 	switch st.Phase {
 	case camera.Starting, camera.Streaming:
@@ -67,6 +68,9 @@ func stateOf(st camera.State, err error) string {
 	case camera.Busy:
 		return api.CameraBusy
 	case camera.Absent:
+		if err == nil {
+			return api.CameraIdle
+		}
 		return api.CameraMissing
 	case camera.Idle:
 		switch {

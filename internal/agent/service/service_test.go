@@ -246,6 +246,17 @@ func TestCameraInTrouble(t *testing.T) {
 				t.Errorf("%v: camera.list says %s", c.err, v.Data)
 			}
 			d.front.Mend()
+			// One that is plugged in again is idle before somebody looks.
+			if c.state == api.CameraMissing {
+				v, err := d.ask(t, api.RouteCameras, "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				list, err := api.Decode[api.CameraList](v.Data)
+				if err != nil || list.Cameras[0].State != api.CameraIdle || list.Cameras[0].Error != "" {
+					t.Errorf("plugged in again: camera.list says %s", v.Data)
+				}
+			}
 		}
 		if _, err := d.ask(t, api.RouteSnapshot, ""); err != nil {
 			t.Errorf("after all is mended: %v", err)
