@@ -79,6 +79,13 @@ chaos: ## Links cut at random bytes for longer than the tests do, on both legs; 
 	@echo "SEED=$(SEED)"
 	go test -race -count=1 -timeout 30m ./pkg/session -run 'TestCut|TestBroken' -v -chaos.seed=$(SEED) -chaos.cuts=10000 -chaos.sockets=500
 
+SOAK := $(or $(SOAK),30m)
+
+.PHONY: soak
+soak: ## The broker under churn, cuts and streams for half an hour, ends with nothing grown; SOAK=60s for less
+	@tools/need $(APT_BUILD)
+	go test -count=1 -timeout 40m ./pkg/broker -run TestSoak -soak $(SOAK) -v
+
 .PHONY: interop
 interop: build ## Others' peers and brokers: rsocket-js, rsocket-java, rsocket-go, rsocket-broker; at most 8 minutes
 	e2e/interop/run.sh

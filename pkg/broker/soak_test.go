@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"runtime/metrics"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,8 +26,9 @@ import (
 
 var soak = flag.Duration("soak", 3*time.Second, "how long TestSoak goes on")
 
-// TestSoak has devices and laptops come, ask, lose their links, resume, and go, over real sockets; once all have gone the broker
-// must have as many goroutines and descriptors as before, and half-way as much memory as at the end.
+// TestSoak has devices and laptops come, ask, lose their links, resume, and go, over real sockets. Of goroutines, descriptors and
+// live memory the last quarter of the time must not need more than the second; once all have gone the broker must have as many
+// goroutines and descriptors as before. One device streams as fast as it is asked, the others 50 pictures a second.
 func TestSoak(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("%v, seed %d", *soak, seed)
@@ -38,10 +42,13 @@ func TestSoak(t *testing.T) {
 	var work sync.WaitGroup
 	for i := range 6 {
 		work.Go(func() {
-			name := fmt.Sprintf("cam-%d", i)
+			name, pace := fmt.Sprintf("cam-%d", i), 20*time.Millisecond
+			if i == 0 {
+				pace = 0
+			}
 			r := rand.New(rand.NewPCG(seed, uint64(i)))
 			for ctx.Err() == nil {
-				s.live(ctx, r, &cuts, deviceSetup(name, "id-"+name, 1), soakDevice(), nil)
+				s.live(ctx, r, &cuts, deviceSetup(name, "id-"+name, 1), soakDevice(pace), nil)
 			}
 		})
 	}
@@ -76,12 +83,17 @@ func TestSoak(t *testing.T) {
 			}
 		})
 	}
-	var half uint64
-	select {
-	case <-time.After(*soak / 2):
-		half = heap()
-	case <-ctx.Done():
+	const samples = 200
+	var course []need
+	tick := time.NewTicker(*soak / samples)
+	for ctx.Err() == nil {
+		select {
+		case <-tick.C:
+			course = append(course, needs(t))
+		case <-ctx.Done():
+		}
 	}
+	tick.Stop()
 	work.Wait()
 	t.Logf("%d answers, %d pictures, %d cuts", answers.Load(), pictures.Load(), cuts.Load())
 	if answers.Load()+pictures.Load() == 0 || cuts.Load() == 0 {
@@ -104,9 +116,35 @@ func TestSoak(t *testing.T) {
 	if n := s.routes.Load(); n != 0 || len(s.legs) != 0 || len(s.links) != 0 || s.registry.waiting != 0 || len(s.registry.devices) != 0 || len(s.registry.terms) != 0 {
 		t.Errorf("%d routes, %d legs, %d links, %d parked, %d devices are left", n, len(s.legs), len(s.links), s.registry.waiting, len(s.registry.devices))
 	}
-	if end := heap(); end > half+8<<20 {
-		t.Errorf("the heap grew from %d KiB half-way to %d KiB", half>>10, end>>10)
+	quarter := len(course) / 4
+	before, after := median(course[quarter:2*quarter]), median(course[3*quarter:])
+	t.Logf("medians of the second and the last quarter: %+v, %+v", before, after)
+	if after.memory > before.memory*5/4+8<<20 || after.goroutines > before.goroutines*5/4+20 || after.files > before.files*5/4+20 {
+		t.Errorf("it grew from %+v to %+v", before, after)
 	}
+}
+
+// need is what the process takes.
+type need struct {
+	memory            uint64 // bytes that the last collection found alive
+	goroutines, files int
+}
+
+func needs(t *testing.T) need {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	return need{live[0].Value.Uint64(), runtime.NumGoroutine(), descriptors(t)}
+}
+
+// median is of each by itself.
+func median(all []need) (m need) {
+	slices.SortFunc(all, func(a, b need) int { return cmp.Compare(a.memory, b.memory) })
+	m.memory = all[len(all)/2].memory
+	slices.SortFunc(all, func(a, b need) int { return cmp.Compare(a.goroutines, b.goroutines) })
+	m.goroutines = all[len(all)/2].goroutines
+	slices.SortFunc(all, func(a, b need) int { return cmp.Compare(a.files, b.files) })
+	m.files = all[len(all)/2].files
+	return m
 }
 
 // live is the life of one client: it does something again and again, and its links are cut, until it goes.
@@ -182,26 +220,26 @@ func (s *shop) live(ctx context.Context, r *rand.Rand, cuts *atomic.Int64, setup
 	p.Wait()
 }
 
-// soakDevice answers with 100 KB, and streams as fast as it is asked.
-func soakDevice() peer.Handler {
+// soakDevice answers with 100 KB, and streams one of it at each pace at most.
+func soakDevice(pace time.Duration) peer.Handler {
 	picture := peer.Payload{Data: bytes.Repeat([]byte("0123456789"), 10_000)}
 	return peer.Funcs{
 		Response: func(context.Context, peer.Payload) (peer.Payload, error) { return picture, nil },
-		Stream: func(context.Context, peer.Payload) iter.Seq2[peer.Payload, error] {
+		Stream: func(ctx context.Context, _ peer.Payload) iter.Seq2[peer.Payload, error] {
 			return func(yield func(peer.Payload, error) bool) {
 				for yield(picture, nil) {
+					if pace == 0 {
+						continue
+					}
+					select {
+					case <-time.After(pace):
+					case <-ctx.Done():
+						return
+					}
 				}
 			}
 		},
 	}
-}
-
-func heap() uint64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
 }
 
 // descriptors returns how many files are open; 0 where that cannot be known.
