@@ -60,9 +60,9 @@ type Broker struct {
 	registry *registry
 	console  *peer.Peer
 	counters counters
-	refusals quiet // log lines about links that were refused,
-	slow     quiet // about receivers that do not read,
-	unread   quiet // and about credentials that cannot be read
+	refusals repeats // log lines about links that were refused,
+	slow     quiet   // about receivers that do not read,
+	unread   quiet   // and about credentials that cannot be read
 	failures failures
 
 	routes   atomic.Int64  // requests that are not through
@@ -306,7 +306,7 @@ func (b *Broker) Serve(nc net.Conn) {
 	switch e.Code {
 	case core.ErrorCodeInvalidSetup, core.ErrorCodeUnsupportedSetup, core.ErrorCodeRejectedSetup, core.ErrorCodeRejectedResume:
 		b.counters.add(sessionsRefused)
-		if more, ok := b.refusals.may(time.Now()); ok {
+		if more, ok := b.refusals.may(originOf(remote).host()+e.Text, time.Now()); ok {
 			b.log.Warn("connection refused", "remote", remote, "code", e.Code, "err", api.Text(e.Text), "others", more)
 		}
 	}
@@ -398,6 +398,39 @@ func (b *Broker) ended(l *leg, err error) {
 	} else {
 		b.log.Debug("laptop left", "remote", l.conn.RemoteAddr(), "err", api.Text(err.Error()))
 	}
+}
+
+// repeats does what quiet does, and lets the same line through only every ten minutes: who is refused tries again.
+type repeats struct {
+	quiet
+	said map[string]time.Time // guarded by quiet.mu
+}
+
+const (
+	repeatAfter = 10 * time.Minute
+	repeatsKept = 1000
+)
+
+func (r *repeats) may(line string, now time.Time) (held int, ok bool) {
+	r.mu.Lock()
+	at, again := r.said[line]
+	if again = again && now.Sub(at) < repeatAfter; again {
+		r.held++
+	}
+	r.mu.Unlock()
+	if again {
+		return 0, false
+	}
+	if held, ok = r.quiet.may(now); !ok {
+		return 0, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.said == nil || len(r.said) >= repeatsKept {
+		r.said = map[string]time.Time{}
+	}
+	r.said[line] = now
+	return held, true
 }
 
 // quiet lets one line a second through and counts the others.

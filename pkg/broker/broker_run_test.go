@@ -198,14 +198,20 @@ func TestGarbage(t *testing.T) {
 		if lines := strings.Count(out.String(), "connection refused"); lines != 1 {
 			t.Errorf("%d lines:\n%s", lines, &out)
 		}
+		for _, pause := range []time.Duration{2 * time.Second, 10 * time.Minute} { // who tries again is told of again after ten minutes
+			p := h.tap()
+			_, _ = p.nc.Write([]byte("GET / HTTP/1.1\r\n"))
+			time.Sleep(pause)
+			p.frames()
+		}
 		p := h.tap()
 		_, _ = p.nc.Write([]byte("GET / HTTP/1.1\r\n"))
 		time.Sleep(2 * time.Second)
 		p.frames()
-		if !strings.Contains(out.String(), "others=4") {
+		if lines := strings.Count(out.String(), "connection refused"); lines != 2 || !strings.Contains(out.String(), "others=6") {
 			t.Errorf("the lines that were held back are not told:\n%s", &out)
 		}
-		if n := h.counters[sessionsRefused].Load(); n != 6 {
+		if n := h.counters[sessionsRefused].Load(); n != 8 {
 			t.Errorf("%d were counted", n)
 		}
 	})

@@ -37,8 +37,12 @@ type device struct {
 	advert *api.Advert // nil: it gave none
 	began  time.Time   // its agent; zero: it does not say
 	reason string
-	turn   uint64 // when balancing last chose it
+	turn   uint64   // when balancing last chose it
+	ousted []string // the boots of the agents whose sessions it and those before it have taken the place of
 }
+
+// oustedKept is how many machines with one name and id are told apart.
+const oustedKept = 4
 
 // choices is how many devices balancing compares, at most.
 const choices = 128
@@ -53,9 +57,11 @@ func newRegistry() *registry {
 }
 
 // join enters a device's new session. An older session of the same device is returned: it is to be closed. While
-// another device of the same name is there the new one is refused.
+// another device of the same name is there the new one is refused. So is one that comes back after another agent had taken
+// its place: both live, as after a card was copied with its machine id, and would oust one another for ever.
 func (g *registry) join(l *leg, a *api.Advert) (old *leg, err error) {
 	name := l.card.device
+	var ousted []string
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if d := g.devices[name]; d != nil {
@@ -63,17 +69,32 @@ func (g *registry) join(l *leg, a *api.Advert) (old *leg, err error) {
 			return nil, session.Errorf(core.ErrorCodeRejectedSetup,
 				"another device is connected as %q: give one of them another name, or stop the other one first", name)
 		}
+		if boot := bootOf(a); boot != "" && boot != bootOf(d.advert) && slices.Contains(d.ousted, boot) {
+			return nil, session.Errorf(core.ErrorCodeRejectedSetup,
+				"two machines use the name %q and the same machine id: set PERCH_DEVICE on one of them", name)
+		}
 		old = d.leg
 		l.picture.Store(old.picture.Load())
+		if ousted = d.ousted; bootOf(d.advert) != bootOf(a) {
+			ousted = append(ousted[max(0, len(ousted)-oustedKept+1):], bootOf(d.advert))
+		}
 		g.remove(d)
 	}
-	d := &device{leg: l, up: true, since: time.Now(), advert: a}
+	d := &device{leg: l, up: true, since: time.Now(), advert: a, ousted: ousted}
 	if a != nil && a.UptimeS > 0 {
 		d.began = d.since.Add(-time.Duration(a.UptimeS) * time.Second)
 	}
 	g.enter(d)
 	g.events.add(d.view(api.StateOnline))
 	return old, nil
+}
+
+// bootOf tells one start of an agent from another; "" where it does not say.
+func bootOf(a *api.Advert) string {
+	if a == nil {
+		return ""
+	}
+	return a.Boot
 }
 
 // linked takes note that a device has a link again, or has lost it.

@@ -46,7 +46,8 @@ func (b *Broker) serveWeb(l *listener, work *sync.WaitGroup) error {
 		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{OriginPatterns: b.cfg.Origins, CompressionMode: websocket.CompressionDisabled})
 		if err != nil {
 			refused()
-			if more, ok := b.refusals.may(time.Now()); ok {
+			host, _, _ := net.SplitHostPort(r.RemoteAddr)
+			if more, ok := b.refusals.may(host+err.Error(), time.Now()); ok {
 				b.log.Warn("WebSocket refused", "remote", r.RemoteAddr, "err", err, "others", more)
 			}
 			return
