@@ -17,6 +17,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -128,19 +129,23 @@ func New(o Options) (*Agent, error) {
 	if a.peer, err = peer.New(peer.Config{Handler: a.service, MaxPayload: api.MaxRequest, MaxBuffered: 1 << 20, MaxHandlers: 64, Log: a.log}); err != nil {
 		return nil, err
 	}
-	a.link, err = link.New(link.Config{
-		Brokers: a.cfg.Broker, Dial: (&link.Dialer{TLS: trust, Clock: a.clock, Proxy: http.ProxyFromEnvironment}).Dial, Setup: a.setup, Receiver: receiver{a.peer, a}, Events: a.events,
-		Changed: a.linkChanged, Advice: a.advice,
-		Resume: a.cfg.Resume, SessionTime: time.Duration(a.cfg.SessionTime), Options: session.Options{Retain: int(a.cfg.Retain)},
-		Log: a.log,
-	})
-	if err != nil {
+	if a.link, err = link.New(a.linkConfig(trust)); err != nil {
 		return nil, err
 	}
 	if _, err := a.setup(); err != nil { // an advert that is too large is an error of the configuration
 		return nil, err
 	}
 	return a, nil
+}
+
+func (a *Agent) linkConfig(trust *tls.Config) link.Config {
+	dialer := &link.Dialer{TLS: trust, Clock: a.clock, Proxy: http.ProxyFromEnvironment}
+	return link.Config{
+		Brokers: a.cfg.Broker, Dial: dialer.Dial, Setup: a.setup, Receiver: receiver{a.peer, a}, Events: a.events,
+		Changed: a.linkChanged, Advice: a.advice,
+		Resume: a.cfg.Resume, SessionTime: time.Duration(a.cfg.SessionTime), Options: session.Options{Retain: int(a.cfg.Retain)},
+		Log: a.log,
+	}
 }
 
 // Run serves until ctx ends, and then stops in good order.
