@@ -21,6 +21,7 @@
 //	agent.logs        request-stream    LogsRequest     LogLine…
 //	sensors.read      request-response  SensorsRequest  Readings
 //	sensors.watch     request-stream    SensorsRequest  Reading…
+//	gpio.list         request-response  -               Outputs
 //	gpio.set          request-response  SetRequest      OutputState
 //	broker.devices    request-response  DevicesRequest  Devices
 //	broker.watch      request-stream    DevicesRequest  DeviceEvent…
@@ -47,6 +48,7 @@ const (
 	RouteLogs     = "agent.logs"
 	RouteRead     = "sensors.read"
 	RouteWatch    = "sensors.watch"
+	RouteOutputs  = "gpio.list"
 	RouteSet      = "gpio.set"
 )
 

@@ -119,14 +119,15 @@ type DeviceEvent struct {
 	Missed uint64  `json:"missed,omitempty"` // in a gap
 }
 
-// BrokerInfo is the answer of RouteBrokerInfo.
+// BrokerInfo is the answer of RouteBrokerInfo. It counts the devices that who asks may see.
 type BrokerInfo struct {
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
 	At      time.Time `json:"at"`
 	Online  int       `json:"online"`
 	Away    int       `json:"away"`
-	Viewers int       `json:"viewers"`
+	Viewers int       `json:"viewers"`        // laptops; only an administrator is told
+	Role    string    `json:"role,omitempty"` // of who asks: viewer, operator or admin
 }
 
 // EnrolRequest is the request of RouteEnrol.

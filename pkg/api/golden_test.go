@@ -67,7 +67,10 @@ func version1() map[string]any {
 		"reading-gap-kernel.json":  Reading{V: 1, Type: ReadingGap, Boot: "6f1c", Seq: 4709, Sensor: "door", Missed: 25, Reason: GapKernel, Count: new(uint64(148)), At: taken},
 		"reading-gap-restart.json": Reading{V: 1, Type: ReadingGap, Boot: "6f1c", Reason: GapRestart, At: taken, Synced: true},
 		"readings.json":            Readings{[]Reading{{V: 1, Type: ReadingState, Seq: 1, Boot: "6f1c", Sensor: "door", On: new(false), At: taken}}},
-		"output.json":              OutputState{Output: "ir", On: true, Until: taken, At: since},
+		"outputs.json": Outputs{Outputs: []OutputState{
+			{Output: "ir", At: since}, {Output: "live", On: true, At: since, Shows: "viewing"}, {Output: "fan", At: since, Error: "no chip has the line"},
+		}},
+		"output.json": OutputState{Output: "ir", On: true, Until: taken, At: since},
 
 		"cameras.json": CameraList{[]Camera{{
 			Name: "front", Kind: "v4l2", Model: "HD Webcam", State: CameraActive, Viewers: 2,
@@ -97,6 +100,7 @@ func version1() map[string]any {
 			Name: "pi-42", State: StateOnline, Since: since, Started: since, Picture: taken,
 		}}},
 		"device-event.json": DeviceEvent{Type: EventChange, Device: &Device{Name: "pi-42", State: StateOnline, Since: since}},
+		"broker-role.json":  BrokerInfo{Version: "1.1.0", Started: since, At: taken, Online: 3, Role: "viewer"},
 		"broker.json":       BrokerInfo{Version: "1.0.0", Started: since, At: taken, Online: 3, Away: 1, Viewers: 2},
 	}
 }
@@ -178,6 +182,8 @@ func decodeLike(t *testing.T, like any, data []byte) any {
 		got, err = Decode[Readings](data)
 	case OutputState:
 		got, err = Decode[OutputState](data)
+	case Outputs:
+		got, err = Decode[Outputs](data)
 	case AlbumRequest:
 		got, err = Parse[AlbumRequest](data)
 	case Album:

@@ -104,4 +104,11 @@ type OutputState struct {
 	On     bool      `json:"on"`
 	Until  time.Time `json:"until,omitzero"` // when it returns to its safe state
 	At     time.Time `json:"at"`
+	Shows  string    `json:"shows,omitempty"` // what it shows, such as viewing: then it cannot be set
+	Error  string    `json:"error,omitempty"` // why it is not in use; then On says nothing
+}
+
+// Outputs is the answer of RouteOutputs, in the order of the device's configuration.
+type Outputs struct {
+	Outputs List[OutputState] `json:"outputs"`
 }

@@ -118,6 +118,20 @@ func TestRolesAndScopes(t *testing.T) {
 		guest, owner, root := h.holder(tokens["guest"]), h.holder(tokens["owner"]), h.holder(tokens["root"])
 
 		for _, c := range []struct {
+			who             *end
+			role            string
+			online, viewers int
+		}{{guest, "viewer", 1, 0}, {owner, "operator", 2, 0}, {root, "admin", 2, 3}} {
+			text, err := c.who.ask(meta(wire.Plain, wire.Request{Route: api.RouteBrokerInfo}))
+			var got api.BrokerInfo
+			if err == nil {
+				err = json.Unmarshal([]byte(text), &got)
+			}
+			if err != nil || got.Role != c.role || got.Online != c.online || got.Viewers != c.viewers {
+				t.Errorf("a %s is told %+v, %v", c.role, got, err)
+			}
+		}
+		for _, c := range []struct {
 			who    *end
 			device string
 			route  string
@@ -130,7 +144,8 @@ func TestRolesAndScopes(t *testing.T) {
 			{guest, "garden-1", api.RouteLogs, "which is for admin"},
 			{owner, "front-door", api.RouteSet, ""},
 			{owner, "front-door", api.RouteLogs, "may not"},
-			{owner, "", api.RouteBrokerInfo, "may not"},
+			{owner, "", api.RouteBrokerInfo, ""},
+			{guest, "garden-1", api.RouteOutputs, "which is for operator and admin"},
 			{root, "front-door", api.RouteLogs, ""},
 			{root, "", api.RouteBrokerInfo, ""},
 			{root, "", api.RouteEnrol, "only an enrolment token"},

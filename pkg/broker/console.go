@@ -44,7 +44,7 @@ func (c console) response(ctx context.Context, req peer.Payload) (peer.Payload, 
 		}
 		return encode(c.page(l, q))
 	case api.RouteBrokerInfo:
-		return encode(c.b.info())
+		return encode(c.b.infoFor(l))
 	case api.RouteEnrol:
 		return c.b.enrol(l, req.Data)
 	case wire.RouteHealth:
@@ -155,7 +155,28 @@ func encode(v any) (peer.Payload, error) {
 	return peer.Payload{Data: data}, err
 }
 
-// info is the answer of broker.info.
+// infoFor is the answer of broker.info.
+func (b *Broker) infoFor(l *leg) api.BrokerInfo {
+	i := b.info()
+	i.Role = string(l.grant.Role)
+	if l.grant.Role == access.Admin && len(l.grant.Devices) == 0 {
+		return i
+	}
+	i.Online, i.Away, i.Viewers = 0, 0, 0
+	devices, _ := b.registry.list(false)
+	for _, d := range devices {
+		switch {
+		case !l.grant.Covers(d.Name):
+		case d.State == api.StateOnline:
+			i.Online++
+		case d.State == api.StateAway:
+			i.Away++
+		}
+	}
+	return i
+}
+
+// info is what the broker says of itself.
 func (b *Broker) info() api.BrokerInfo {
 	online, away := b.registry.count()
 	b.mu.Lock()

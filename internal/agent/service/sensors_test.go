@@ -3,6 +3,7 @@ package service_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"iter"
 	"strings"
 	"testing"
@@ -155,6 +156,38 @@ func TestWatchGoesOnAfterAPosition(t *testing.T) {
 			if n++; n == 2 {
 				break
 			}
+		}
+	})
+}
+
+func TestListOutputs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, lines, _ := wired(t)
+		list := func() string {
+			v, err := d.ask(t, api.RouteOutputs, "")
+			all, bad := api.Decode[api.Outputs](v.Data)
+			if err != nil || bad != nil {
+				t.Fatalf("%s, %v", v.Data, err)
+			}
+			var text []string
+			for _, o := range all.Outputs {
+				text = append(text, fmt.Sprint(o.Output, " ", o.On, " ", !o.Until.IsZero(), " ", o.Shows, " ", o.Error))
+			}
+			return strings.Join(text, "; ")
+		}
+		if got, want := list(), "ir false false  ; live false false viewing "; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if _, err := d.ask(t, api.RouteSet, `{"output":"ir","on":true}`); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := list(), "ir true true  ; live false false viewing "; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		lines.Line("GPIO22").Busy("somebody")
+		time.Sleep(time.Minute)
+		if got := list(); !strings.Contains(got, "in use") {
+			t.Errorf("of a line that somebody else has: %q", got)
 		}
 	})
 }

@@ -12,7 +12,8 @@
 //	clock.go      agent.clock         what the device's clocks say
 //	sensors.go    sensors.read        how the sensors are
 //	              sensors.watch       that, and then what changes
-//	set.go        gpio.set            an output, on or off
+//	set.go        gpio.list           how the outputs are
+//	              gpio.set            one of them, on or off
 //	album.go      camera.album        what triggers took (trigger.go)
 //	inside.go     agent.health        how the agent's loops do
 //	              agent.metrics       its counters
@@ -96,7 +97,7 @@ func New(cfg Config) (*Service, error) {
 		s.responses[api.RouteRead], s.streams[api.RouteWatch] = s.read, s.watch
 	}
 	if b := cfg.Board; b != nil && len(b.Outputs()) > 0 {
-		s.responses[api.RouteSet] = s.set
+		s.responses[api.RouteOutputs], s.responses[api.RouteSet] = s.outputs, s.set
 	}
 	if len(cfg.Triggers) > 0 {
 		if cfg.Board == nil || cfg.Album <= 0 {
@@ -195,7 +196,7 @@ func (s *Service) wrong(route, asked string) error {
 		way = "a stream"
 	case route == api.RouteRead || route == api.RouteWatch:
 		return peer.Errorf(peer.CodeRejected, "this device has no sensors; PERCH_SENSORS gives it some")
-	case route == api.RouteSet:
+	case route == api.RouteSet || route == api.RouteOutputs:
 		return peer.Errorf(peer.CodeRejected, "this device has no outputs; PERCH_OUTPUTS gives it some")
 	case route == api.RouteAlbum:
 		return peer.Errorf(peer.CodeRejected, "this device has no triggers; PERCH_TRIGGERS gives it some")

@@ -23,5 +23,22 @@ func (s *Service) set(_ context.Context, options []byte) (peer.Payload, error) {
 		}
 		return peer.Payload{}, unknown(err)
 	}
-	return answer(api.OutputState{Output: st.Name, On: st.On, Until: st.Until, At: time.Now().UTC()})
+	return answer(outputState(st))
+}
+
+// outputs answers RouteOutputs.
+func (s *Service) outputs(context.Context, []byte) (peer.Payload, error) {
+	var list api.Outputs
+	for _, st := range s.cfg.Board.Outputs() {
+		list.Outputs = append(list.Outputs, outputState(st))
+	}
+	return answer(list)
+}
+
+func outputState(st gpio.OutputState) api.OutputState {
+	o := api.OutputState{Output: st.Name, On: st.On, Until: st.Until, At: time.Now().UTC(), Shows: st.Shows}
+	if st.Error != nil {
+		o.Error = st.Error.Text
+	}
+	return o
 }

@@ -44,9 +44,9 @@ var Roles = []Role{Viewer, Operator, Admin, Device, Enrol}
 var (
 	viewerRoutes = []string{
 		api.RouteSnapshot, api.RouteStream, api.RouteCameras, api.RouteAlbum, api.RouteInfo, api.RouteClock, api.RouteRead, api.RouteWatch,
-		api.RouteDevices, api.RouteDevicesWatch,
+		api.RouteDevices, api.RouteDevicesWatch, api.RouteBrokerInfo,
 	}
-	operatorRoutes = []string{api.RouteControl, api.RouteSet}
+	operatorRoutes = []string{api.RouteControl, api.RouteOutputs, api.RouteSet}
 )
 
 // Grant is what one session may do.

@@ -34,10 +34,11 @@ func TestRoles(t *testing.T) {
 		api.RouteDevicesWatch: may(Viewer, Operator, Admin),
 		api.RouteControl:      may(Operator, Admin),
 		api.RouteSet:          may(Operator, Admin),
+		api.RouteOutputs:      may(Operator, Admin),
 		api.RouteLogs:         may(Admin),
 		api.RouteMetrics:      may(Admin),
 		api.RouteHealth:       may(Admin),
-		api.RouteBrokerInfo:   may(Admin),
+		api.RouteBrokerInfo:   may(Viewer, Operator, Admin),
 		"someone.elses":       may(Admin),
 		api.RouteEnrol:        may(Admin, Enrol),
 	} {
