@@ -161,15 +161,19 @@ func (d *Doctor) configuration(loaded error) (list []Finding) {
 	_, errAuth := d.files.auth(d.config)
 	_, errTrust := d.files.trust(d.config)
 	for _, err := range []error{errAuth, errTrust} {
-		switch {
-		case err == nil:
-		case errors.Is(err, fs.ErrPermission):
-			list = append(list, warn(about, "run this as root: sudo perch-agent check", "%v", err))
-		default:
-			list = append(list, fail(about, next, "%v", err))
+		if err != nil {
+			list = append(list, unread(about, next, err))
 		}
 	}
 	return list
+}
+
+// unread is about a file that the settings name. One that only root may read is the service's to read, by systemd.
+func unread(about, next string, err error) Finding {
+	if errors.Is(err, fs.ErrPermission) {
+		return warn(about, "run this as root: sudo perch-agent check", "%v", err)
+	}
+	return fail(about, next, "%v", err)
 }
 
 // effective lists the settings that were made, and in a last line what holds where none was. There is no secret among them but a

@@ -21,6 +21,7 @@ import (
 	"github.com/perchcam/perch/pkg/camera/cameratest"
 	"github.com/perchcam/perch/pkg/gpio"
 	"github.com/perchcam/perch/pkg/gpio/gpiotest"
+	"github.com/perchcam/perch/pkg/gpio/sense"
 	"github.com/perchcam/perch/pkg/link"
 	"github.com/perchcam/perch/pkg/session"
 )
@@ -148,6 +149,10 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		{"a sensor that fails", func(d *Doctor, _ *Config) {
 			d.Devices.(*gpiotest.Devices).Fail("air", errors.New("no answer"))
 		}, Fail, "sensor air", "no answer", ""},
+		{"a sensor whose driver is not loaded", func(d *Doctor, _ *Config) {
+			d.Devices.(*gpiotest.Devices).Fail("air", hinted{})
+		}, Fail, "sensor air", "there is no iio device", "dtoverlay=i2c-sensor,bme280"},
+		{"a sensor that is not there", func(d *Doctor, _ *Config) { d.Devices = sense.Devices{Sys: "/absent"} }, Fail, "sensor air", `there is no iio device "bme280"`, "dtoverlay=i2c-sensor,bme280"},
 		{"no name", func(d *Doctor, _ *Config) {
 			d.resolve = func(context.Context, string) ([]string, error) { return nil, errors.New("no such host") }
 		}, Fail, "broker", "no such host", "getent hosts"},
@@ -202,6 +207,49 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 				t.Errorf("it does not say %s %s %q → %q:\n%+v", c.status, c.about, c.text, c.next, d.Check(t.Context(), cfg, nil))
 			}
 		})
+	}
+}
+
+type hinted struct{}
+
+func (hinted) Error() string { return "there is no iio device" }
+func (hinted) Hint() string {
+	return "add the line dtoverlay=i2c-sensor,bme280 to /boot/firmware/config.txt"
+}
+
+func TestCheckOfFilesThatOnlyRootMayRead(t *testing.T) {
+	if f := unread("settings", "edit", fmt.Errorf("open x: %w", fs.ErrPermission)); f.Status != Warn || !strings.Contains(f.Next, "sudo perch-agent check") {
+		t.Errorf("%+v", f)
+	}
+}
+
+// Whoever answers is no broker.
+func TestCheckOfAStranger(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = nc.Write([]byte("SSH-2.0-OpenSSH_9.2\r\n"))
+			nc.Close()
+		}
+	}()
+	cfg := sample(t)
+	if cfg.Broker, err = link.ParseURLs("tcp://" + l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	d := healthy()
+	d.resolve, d.dial = resolve, func(l *link.Dialer) dialFunc { return l.Dial }
+	var out bytes.Buffer
+	Print(&out, d.Check(t.Context(), cfg, nil))
+	if s := out.String(); !strings.Contains(s, "it does not answer: ") || !strings.Contains(s, "→ is it a broker that listens there?") {
+		t.Errorf("it says\n%s", s)
 	}
 }
 
