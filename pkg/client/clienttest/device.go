@@ -27,6 +27,7 @@ type Device struct {
 	Name string
 	FPS  int    // 30
 	JPEG []byte // each picture; a small grey one
+	Seq  uint64 // of the picture taken when it was started
 
 	// Dial makes the device's links to some other broker than the world's, which admits it by Auth.
 	Dial func(ctx context.Context) (net.Conn, error)
@@ -131,7 +132,7 @@ func (d *Device) connect() {
 func (d *Device) setup() (session.Setup, error) {
 	id := fmt.Sprintf("%032x", d.Name)[:32]
 	advert, err := api.Advert{
-		Device: d.Name, ID: id, Boot: d.bootID(), Rev: 1, Version: "1.0.0",
+		Device: d.Name, ID: id, Boot: d.bootID(), Rev: 1, Version: "1.0.0", UptimeS: 90 * 60,
 		Cameras: api.List[api.CameraRef]{{Name: "front", Kind: "pattern"}},
 		Routes:  api.List[string]{api.RouteSnapshot, api.RouteStream, api.RouteCameras, api.RouteInfo, api.RouteClock},
 	}.Encode()
@@ -272,14 +273,17 @@ func (d *Device) mono() int64 { return int64(time.Since(d.started()) + 1000*time
 func (d *Device) period() time.Duration { return time.Second / time.Duration(d.FPS) }
 
 // current returns the newest picture's sequence number.
-func (d *Device) current() uint64 { return uint64(time.Since(d.started()) / d.period()) }
+func (d *Device) current() uint64 { return d.Seq + uint64(time.Since(d.started())/d.period()) }
 
 func (d *Device) next(seq uint64) uint64 { return seq + 1 }
+
+// at is when a picture is taken, from the start on.
+func (d *Device) at(seq uint64) time.Duration { return time.Duration(seq-d.Seq) * d.period() }
 
 // until waits for a picture to be taken.
 func (d *Device) until(ctx context.Context, seq uint64) error {
 	select {
-	case <-time.After(time.Until(d.started().Add(time.Duration(seq) * d.period()))):
+	case <-time.After(time.Until(d.started().Add(d.at(seq)))):
 		return nil
 	case <-ctx.Done():
 		return io.EOF
@@ -287,7 +291,7 @@ func (d *Device) until(ctx context.Context, seq uint64) error {
 }
 
 func (d *Device) picture(seq, skipped uint64) peer.Payload {
-	taken := time.Duration(seq) * d.period()
+	taken := d.at(seq)
 	cfg, err := jpeg.DecodeConfig(bytes.NewReader(d.JPEG))
 	if err != nil {
 		cfg = image.Config{Width: 1, Height: 1}

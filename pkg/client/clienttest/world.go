@@ -50,7 +50,12 @@ func Listen(t testing.TB) *World {
 	return start(t, broker.Config{Listen: []string{"tcp://127.0.0.1:0"}})
 }
 
-// Main starts the same for a TestMain, which calls stop when its tests are over.
+// ListenGuarded starts a broker that has a port, and admits who has credentials.
+func ListenGuarded(t testing.TB, credentials *access.Store) *World {
+	return start(t, broker.Config{Listen: []string{"tcp://127.0.0.1:0"}, Access: credentials})
+}
+
+// Main is Listen for a TestMain, which calls stop when its tests are over.
 func Main() (w *World, stop func()) {
 	m := &mainTB{}
 	return Listen(m), m.stop
