@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/warthog618/go-gpiocdev/uapi"
 	"golang.org/x/sys/unix"
 
 	"github.com/perchcam/perch/pkg/gpio"
@@ -190,6 +191,30 @@ func TestLinesAreFoundByNameAndLabel(t *testing.T) {
 	}
 }
 
+// No pull is asked for as such. periph leaves the one of an earlier holder in place.
+func TestNoPullTakesThePullAway(t *testing.T) {
+	s := pi(t)
+	chip, err := open("/dev/" + s.read(s.config+"/bank0/chip_name"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(chip.fd)
+	for _, c := range []struct {
+		pull gpio.Pull
+		want uapi.LineFlagV2
+	}{{gpio.PullUp, uapi.LineFlagV2BiasPullUp}, {gpio.PullNone, uapi.LineFlagV2BiasDisabled}, {gpio.PullDown, uapi.LineFlagV2BiasPullDown}} {
+		in, err := s.OpenInput(gpio.InputConfig{Line: "GPIO17", Pull: c.pull})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const all = uapi.LineFlagV2BiasPullUp | uapi.LineFlagV2BiasPullDown | uapi.LineFlagV2BiasDisabled
+		if info, err := chip.info(17); err != nil || info.Flags&all != c.want {
+			t.Errorf("pull %v: the kernel has flags %#x, %v", c.pull, info.Flags, err)
+		}
+		in.Close()
+	}
+}
+
 // board runs a board on the machine until the test ends, or stop is called.
 func board(t *testing.T, lines gpio.Opener, sensors, outputs string) (*gpio.Board, func()) {
 	t.Helper()
@@ -281,6 +306,71 @@ func TestAThousandPressesAreCountedExactly(t *testing.T) {
 	if st.Held == 0 && changes+missed != 2*presses {
 		t.Errorf("%d changes and %d missed of %d", changes, missed, 2*presses)
 	}
+}
+
+// The kernel keeps 16 edges for a reader that is held up, and drops the oldest: each that is missing is stated, and counted all the same.
+func TestMissedEdgesAreStatedExactly(t *testing.T) {
+	s := pi(t)
+	s.pull("GPIO17", true)
+	held := &holder{sim: s}
+	b, _ := board(t, held, "button=gpio:GPIO17,debounce=0,class=button", "")
+	waitFor(t, "the state", func() bool { return state(t, b, "button").Type == gpio.TypeState })
+	w, err := b.Watch(gpio.WatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const presses = 20
+	held.Lock()
+	for range presses {
+		s.Drive("GPIO17", false)
+		s.Drive("GPIO17", true)
+	}
+	held.Unlock()
+	waitFor(t, "the last edge", func() bool { return b.Stats().Edges == 2*presses })
+	if it := state(t, b, "button"); it.Count != presses || *it.On {
+		t.Errorf("%+v", it)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	var changes, missed uint64
+	for {
+		it, err := w.Next(ctx)
+		if err != nil {
+			break
+		}
+		switch it.Type {
+		case gpio.TypeChange:
+			changes++
+		case gpio.TypeGap:
+			missed += it.Missed
+		}
+	}
+	t.Logf("%d edges, %d told, %d stated as missed", 2*presses, changes, missed)
+	if missed == 0 || changes+missed != 2*presses || missed != b.Stats().MissedKernel {
+		t.Errorf("%d changes and %d missed of %d; %+v", changes, missed, 2*presses, b.Stats())
+	}
+}
+
+// holder keeps its inputs from being read while it is locked.
+type holder struct {
+	*sim
+	sync.Mutex
+}
+
+func (h *holder) OpenInput(c gpio.InputConfig) (gpio.Input, error) {
+	in, err := h.sim.OpenInput(c)
+	return &heldUp{in, h}, err
+}
+
+type heldUp struct {
+	gpio.Input
+	by *holder
+}
+
+func (h *heldUp) Next(ctx context.Context) (gpio.Event, error) {
+	h.by.Lock()
+	defer h.by.Unlock()
+	return h.Input.Next(ctx)
 }
 
 func TestABusyLineIsAStateThatPasses(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,18 @@ func TestInit(t *testing.T) {
 		if h, ok := errors.AsType[gpio.Hinter](err); !errors.Is(err, fs.ErrNotExist) || !ok || h.Hint() == "" || err.Error() != "this machine has no GPIO chip" {
 			t.Errorf("%v", err)
 		}
+	}
+}
+
+// periph's driver for the Pi's registers is not linked, whatever imports periph: on a Pi 5 it would map those of another SoC, and with a
+// first chip of fewer than 47 lines it panics (host v3.8.5, bcm283x/gpio.go:1388, 1447).
+func TestNoRegistersAreMapped(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "github.com/perchcam/perch/cmd/agent").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(out), "periph.io/x/host/v3/gpioioctl\n") || strings.Contains(string(out), "bcm283x") {
+		t.Errorf("the agent is made of\n%s", out)
 	}
 }
 

@@ -216,6 +216,22 @@ func TestADeviceGoesAndComesBack(t *testing.T) {
 	}
 }
 
+// periph's thermal sensor takes a first reading below 0.1 °C for whole degrees, for ever (host v3.8.5, sysfs/thermal_sensor.go:125): a cold
+// start must not make 23,125 °C of what follows.
+func TestAColdStartIsNoOtherScale(t *testing.T) {
+	root := sys(t, pi)
+	s, err := Devices{Sys: root}.OpenSensor(gpio.SensorSpec{Kind: "thermal", Address: "cpu-thermal"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]float64{"-1250": -1.25, "0": 0, "62": 0.062, "99": 0.099, "23125": 23.125} {
+		put(t, filepath.Join(root, "class/thermal/thermal_zone0/temp"), text)
+		if values, err := s.Read(t.Context()); err != nil || values[0].Value != want {
+			t.Errorf("%s: %v, %v", text, values, err)
+		}
+	}
+}
+
 // 85 °C is what a DS18B20 says when it has lost power; it is believed only of one that was near it.
 func TestPowerOnValueOfAThermometer(t *testing.T) {
 	root := sys(t, pi)
