@@ -112,6 +112,9 @@ func (c *cameras) run(ctx context.Context, searched, grown func()) {
 		}
 		if first {
 			searched()
+			if len(c.list()) == 0 {
+				c.log.Warn("no camera is found; one that is plugged in later is", "next", "perch-agent check says what the video devices are")
+			}
 		} else if len(found) > 0 {
 			grown()
 		}

@@ -170,3 +170,28 @@ func TestHoursWithoutACamera(t *testing.T) {
 		}
 	})
 }
+
+// A device that finds no camera says so once, however often it looks.
+func TestNoCameraIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		f := newShelf()
+		c, err := newCameras([]camera.Spec{{Kind: camera.KindAuto}}, nil, f.search(), slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { c.run(ctx, func() {}, func() {}) })
+		for range 10 {
+			synctest.Wait()
+			f.more <- struct{}{}
+		}
+		synctest.Wait()
+		cancel()
+		running.Wait()
+		if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "no camera is found") {
+			t.Errorf("it says\n%s", log.String())
+		}
+	})
+}
