@@ -18,32 +18,23 @@ import (
 )
 
 func (a *app) health() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:               "health DEVICE",
-		Short:             "Say whether everything in a device's agent goes on",
-		Long:              "Say whether everything in a device's agent goes on. The exit code is 1 if something does not.",
-		Args:              deviceArg,
-		ValidArgsFunction: a.completeDevice,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
-				h, err := c.Health(ctx, args[0])
-				if err != nil {
-					return err
-				}
-				if asJSON {
-					err = a.json(h)
-				} else {
-					err = healthTable(a.stdout, h, time.Now())
-				}
-				if err == nil && !h.OK {
-					err = fmt.Errorf("%s is not well", args[0])
-				}
+	cmd := a.about("health", "Say whether everything in a device's agent goes on", api.RouteHealth,
+		func(ctx context.Context, c *client.Client, device string, asJSON bool) error {
+			h, err := c.Health(ctx, device)
+			switch {
+			case err != nil:
 				return err
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs: the answer of the route agent.health")
+			case asJSON:
+				err = a.json(h)
+			default:
+				err = healthTable(a.stdout, h, time.Now())
+			}
+			if err == nil && !h.OK {
+				err = fmt.Errorf("%s is not well", device)
+			}
+			return err
+		})
+	cmd.Long = cmd.Short + ". The exit code is 1 if something does not."
 	return cmd
 }
 
@@ -67,27 +58,21 @@ func healthTable(w io.Writer, h api.Health, now time.Time) error {
 }
 
 func (a *app) metrics() *cobra.Command {
-	return &cobra.Command{
-		Use:               "metrics DEVICE",
-		Short:             "Print a device's counters as Prometheus reads them",
-		Args:              deviceArg,
-		ValidArgsFunction: a.completeDevice,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
-				text, err := c.Metrics(ctx, args[0])
-				for line := range strings.Lines(text) {
-					if err == nil {
-						_, err = fmt.Fprintln(a.stdout, api.Text(strings.TrimRight(line, "\r\n")))
-					}
+	return a.about("metrics", "Print a device's counters as Prometheus reads them", "",
+		func(ctx context.Context, c *client.Client, device string, _ bool) error {
+			text, err := c.Metrics(ctx, device)
+			for line := range strings.Lines(text) {
+				if err == nil {
+					_, err = fmt.Fprintln(a.stdout, api.Text(strings.TrimRight(line, "\r\n")))
 				}
-				return err
-			})
-		},
-	}
+			}
+			return err
+		})
 }
 
 func (a *app) logs() *cobra.Command {
 	var o client.LogsOptions
+	lines := number(20)
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:               "logs DEVICE",
@@ -95,6 +80,7 @@ func (a *app) logs() *cobra.Command {
 		Args:              deviceArg,
 		ValidArgsFunction: a.completeDevice,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Lines = int(lines)
 			if o.Follow {
 				return a.with(cmd.Context(), func(c *client.Client) error { return a.tail(cmd.Context(), c, args[0], o, asJSON) })
 			}
@@ -102,7 +88,7 @@ func (a *app) logs() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.IntVarP(&o.Lines, "lines", "n", 20, "of the past, at most")
+	f.VarP(&lines, "lines", "n", "of the past, at most")
 	f.StringVar(&o.Level, "level", "info", "`LEVEL` and above: debug, info, warn or error")
 	f.BoolVarP(&o.Follow, "follow", "f", false, "go on with new ones")
 	f.BoolVar(&asJSON, "json", false, "for programs, one object per line")

@@ -38,11 +38,12 @@ type benchResult struct {
 func (a *app) bench() *cobra.Command {
 	var (
 		want   picture
-		n      int
+		n      uint32
 		span   time.Duration
 		maxAge time.Duration
 		asJSON bool
 	)
+	n = 100
 	cmd := &cobra.Command{
 		Use:   "bench DEVICE",
 		Short: "Measure how fast a device answers",
@@ -51,16 +52,13 @@ older than --max-age), and a new picture, which waits for the camera's next one.
 		Args:              deviceArg,
 		ValidArgsFunction: a.completeDevice,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if n < 1 {
-				return &usageError{fmt.Errorf("-n %d: it must be 1 or more", n)}
-			}
 			device := args[0]
 			o := client.SnapshotOptions{Camera: want.camera, Width: want.size.w, Height: want.size.h, Quality: want.quality, Wait: want.wait}
 			fromMemory := o
 			fromMemory.MaxAge = maxAge
 			result := benchResult{Device: device}
 			return a.with(cmd.Context(), func(c *client.Client) error {
-				bar := a.progress(3*n, "requests")
+				bar := a.progress(3*int(n), "requests")
 				defer bar.done()
 				for _, k := range []struct {
 					name string
@@ -70,7 +68,7 @@ older than --max-age), and a new picture, which waits for the camera's next one.
 					{"picture from memory", timed(c, device, fromMemory)},
 					{"new picture", timed(c, device, o)},
 				} {
-					times, err := a.repeat(cmd.Context(), n, k.ask, bar.step)
+					times, err := a.repeat(cmd.Context(), int(n), k.ask, bar.step)
 					if err != nil {
 						return err
 					}
@@ -92,9 +90,9 @@ older than --max-age), and a new picture, which waits for the camera's next one.
 		},
 	}
 	f := cmd.Flags()
-	f.IntVarP(&n, "count", "n", 100, "requests of each kind")
-	f.DurationVar(&span, "for", 3*time.Second, "how long to stream")
-	f.DurationVar(&maxAge, "max-age", time.Second, "of a picture from memory")
+	f.VarP((*number)(&n), "count", "n", "requests of each kind")
+	spanFlag(f, &span, "for", 3*time.Second, "how long to stream")
+	spanFlag(f, &maxAge, "max-age", time.Second, "of a picture from memory")
 	f.BoolVar(&asJSON, "json", false, "for programs")
 	want.flags(f)
 	return cmd

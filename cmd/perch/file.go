@@ -7,6 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/client"
@@ -107,13 +111,79 @@ func (f *folder) publish(part, name string) error {
 }
 
 // fileName is what a picture's file is called: names of one device and camera sort as the pictures were taken.
-// restarts tells the runs of a device apart, each of which counts anew.
-func fileName(device string, p client.Picture, restarts int) string {
-	run := ""
-	if restarts > 0 {
-		run = fmt.Sprintf("r%d-", restarts) // sorts behind the digits of the first run
+// run tells the runs of a device apart, each of which counts anew.
+func fileName(device string, p client.Picture, run int) string {
+	text := ""
+	if run > 0 {
+		text = fmt.Sprintf("r%d-", run) // sorts behind the digits of the first run
 	}
-	return api.FileName(fmt.Sprintf("%s-%s-%s%08d", device, p.Camera, run, p.Seq)) + "." + extension(p.Format)
+	return fmt.Sprintf("%s-%s%08d.%s", api.FileName(device+"-"+p.Camera), text, p.Seq, extension(p.Format))
+}
+
+// run returns the run under which a picture and those behind it are filed, so that none has the name of one that is there: at
+// least least, the newest that the folder has, or one more where that has higher numbers. Then the device has started anew.
+func (f *folder) run(device string, p client.Picture, least int) (int, error) {
+	list, err := fs.ReadDir(f.root.FS(), ".")
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the folder %s: %w", f.path, cause(err))
+	}
+	name := regexp.MustCompile("^" + regexp.QuoteMeta(api.FileName(device+"-"+p.Camera)) + `-(?:r(\d{1,6})-)?(\d{8,19})\.[a-z0-9]+$`)
+	run, highest, some := least, uint64(0), false
+	for _, e := range list {
+		m := name.FindStringSubmatch(e.Name())
+		if m == nil {
+			continue
+		}
+		of, _ := strconv.Atoi(m[1]) // none is 0
+		seq, _ := strconv.ParseUint(m[2], 10, 64)
+		switch {
+		case of > run:
+			run, highest, some = of, seq, true
+		case of == run:
+			highest, some = max(highest, seq), true
+		}
+	}
+	if some && highest >= p.Seq {
+		run++
+	}
+	return run, nil
+}
+
+// Extensions that people give to pictures, and to videos.
+var (
+	jpegs    = []string{".jpg", ".jpeg", ".jpe", ".jfif"}
+	pictures = []string{".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".avif"}
+	videos   = []string{".mp4", ".mkv", ".avi", ".mov", ".webm", ".mjpeg", ".mjpg", ".h264"}
+)
+
+func hasExtension(name string, of []string) bool {
+	return slices.Contains(of, strings.ToLower(filepath.Ext(name)))
+}
+
+func pictureExtension(name string) bool {
+	return hasExtension(name, jpegs) || hasExtension(name, pictures)
+}
+
+// notJPEG refuses a name that promises another format than the one that pictures have.
+func notJPEG(name string) error {
+	if !hasExtension(name, pictures) {
+		return nil
+	}
+	return hinted(&usageError{fmt.Errorf("%s would be a JPEG all the same: pictures are not converted", name)},
+		"-o "+strings.TrimSuffix(name, filepath.Ext(name))+".jpg")
+}
+
+// notAFolder refuses a name that promises one file, where a folder with many is made.
+func notAFolder(name, device string) error {
+	switch {
+	case hasExtension(name, videos):
+		return hinted(&usageError{fmt.Errorf("-o is for a folder, and %s looks like one file", name)},
+			fmt.Sprintf("perch stream %s -o - | ffmpeg -f mjpeg -i - %s", device, name))
+	case pictureExtension(name):
+		return hinted(&usageError{fmt.Errorf("-o is for a folder, and %s looks like one file", name)},
+			fmt.Sprintf("perch snapshot %s -o %s takes one picture", device, name))
+	}
+	return nil
 }
 
 func extension(format string) string {

@@ -16,61 +16,61 @@ import (
 	"github.com/perchcam/perch/pkg/client"
 )
 
-func (a *app) info() *cobra.Command {
+// about makes a command that says something of one device: for a person, or with --json as a route answers it.
+func (a *app) about(use, short, route string, say func(ctx context.Context, c *client.Client, device string, asJSON bool) error) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:               "info DEVICE",
-		Short:             "Say what a device is and how it does",
+		Use:               use + " DEVICE",
+		Short:             short,
 		Args:              deviceArg,
 		ValidArgsFunction: a.completeDevice,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
-				i, err := c.Info(ctx, args[0])
-				if err != nil {
-					return err
-				}
-				if asJSON {
-					return a.json(i)
-				}
-				cameras, err := c.Cameras(ctx, args[0])
-				if err != nil {
-					return err
-				}
-				return writeInfo(a.stdout, i, cameras)
-			})
+			return a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error { return say(ctx, c, args[0], asJSON) })
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs: the answer of the route agent.info")
+	if route != "" {
+		cmd.Flags().BoolVar(&asJSON, "json", false, "for programs: the answer of the route "+route)
+	}
 	return cmd
 }
 
+func (a *app) info() *cobra.Command {
+	return a.about("info", "Say what a device is and how it does", api.RouteInfo,
+		func(ctx context.Context, c *client.Client, device string, asJSON bool) error {
+			i, err := c.Info(ctx, device)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.json(i)
+			}
+			cameras, err := c.Cameras(ctx, device)
+			if err != nil {
+				return err
+			}
+			return writeInfo(a.stdout, i, cameras)
+		})
+}
+
 func (a *app) cameras() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:               "cameras DEVICE",
-		Short:             "List a device's cameras and what they can do",
-		Args:              deviceArg,
-		ValidArgsFunction: a.completeDevice,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
-				list, err := c.Cameras(ctx, args[0])
-				if err != nil {
+	return a.about("cameras", "List a device's cameras and what they can do", api.RouteCameras,
+		func(ctx context.Context, c *client.Client, device string, asJSON bool) error {
+			list, err := c.Cameras(ctx, device)
+			switch {
+			case err != nil:
+				return err
+			case asJSON:
+				return a.json(api.CameraList{Cameras: list})
+			case len(list) == 0:
+				a.say("%s has no cameras", device)
+			}
+			for _, cam := range list {
+				if err := writeCamera(a.stdout, cam); err != nil {
 					return err
 				}
-				if asJSON {
-					return a.json(api.CameraList{Cameras: list})
-				}
-				for _, cam := range list {
-					if err := writeCamera(a.stdout, cam); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs: the answer of the route camera.list")
-	return cmd
+			}
+			return nil
+		})
 }
 
 func writeInfo(w io.Writer, i api.Info, cameras []api.Camera) error {
@@ -92,7 +92,7 @@ func writeInfo(w io.Writer, i api.Info, cameras []api.Camera) error {
 		set = "set by NTP"
 	}
 	row("clock", i.At.Local().Format(time.DateTime)+", "+set)
-	row("link", fmt.Sprintf("resumed %d times", i.Resumes))
+	row("link", "resumed "+count(i.Resumes, "time"))
 	for _, why := range slices.Sorted(maps.Keys(i.Drops)) {
 		row("dropped", fmt.Sprintf("%d %s", i.Drops[why], why))
 	}
@@ -112,7 +112,7 @@ func cameraLine(c api.Camera) string {
 		line += ", " + modeText(*c.Mode)
 	}
 	if c.Viewers > 0 {
-		line += fmt.Sprintf(", %d viewers", c.Viewers)
+		line += ", " + count(c.Viewers, "viewer")
 	}
 	if c.Error != "" {
 		line += ": " + c.Error

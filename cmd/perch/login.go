@@ -134,7 +134,7 @@ can read. A profile's token and pin are used with its own broker and no other.`,
 			if err := saved.save(); err != nil {
 				return err
 			}
-			a.say("%s is saved as %s; %d devices can be seen there", p.Broker, name, n)
+			a.say("%s is saved as %s; %s can be seen there", p.Broker, name, count(n, "device"))
 			return nil
 		},
 	}

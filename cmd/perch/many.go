@@ -95,6 +95,9 @@ func (s *snapshot) many(ctx context.Context, args []string) error {
 	case "-":
 		return &usageError{errors.New("-o - is for one picture: name a folder, or one device")}
 	}
+	if pictureExtension(s.out) {
+		return hinted(&usageError{fmt.Errorf("-o is for a folder here, and %s looks like one file", s.out)}, "leave the extension away, or name one device")
+	}
 	if s.all {
 		args = []string{"*"}
 	}
@@ -155,7 +158,7 @@ func (t *toll) add(n int, err error) {
 }
 
 func (t *toll) String() string {
-	return fmt.Sprintf("%d pictures of %d devices in %.1f s, %s", t.total-len(t.failed), t.total, time.Since(t.began).Seconds(), size(t.bytes))
+	return fmt.Sprintf("%s of %s in %.1f s, %s", count(t.total-len(t.failed), "picture"), count(t.total, "device"), time.Since(t.began).Seconds(), size(t.bytes))
 }
 
 // err is what the command fails with. Where all failed in one way, that way is its exit code.
@@ -169,7 +172,7 @@ func (t *toll) err() error {
 			code = exitFailed
 		}
 	}
-	return &someError{fmt.Errorf("%d of %d devices failed", len(t.failed), t.total), code}
+	return &someError{fmt.Errorf("%d of %s failed", len(t.failed), count(t.total, "device")), code}
 }
 
 // someError is the failure of some of many, each of which has been told.

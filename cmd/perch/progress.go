@@ -25,7 +25,7 @@ func newProgress(u *ui, total int, what string, options ...mpb.ContainerOption) 
 	p := mpb.New(append(options, mpb.WithWidth(48))...)
 	bar := p.New(int64(total), mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
 		mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.CountersNoUnit("%d of %d "+what+" ")),
+		mpb.PrependDecorators(decor.CountersNoUnit("%d of %d "+what)),
 	)
 	return &progress{u, p, bar}
 }

@@ -80,11 +80,23 @@ func (a *app) command() *cobra.Command {
 	f := cmd.PersistentFlags()
 	a.settings.flags(f)
 	f.StringVar(&a.direct, "direct", "", "`ADDRESS` to listen on, such as :7878, for devices that connect to this program and to no broker")
-	f.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer, or for a stream's first picture")
+	spanFlag(f, &a.timeout, "timeout", 10*time.Second, "how long to wait for an answer, or for a stream's first picture")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing but errors")
 	cmd.AddCommand(a.devices(), a.watchCommand(), a.snapshot(), a.stream(), a.timelapse(), a.album(), a.sensors(), a.set(),
-		a.info(), a.cameras(), a.health(), a.metrics(), a.logs(), a.bench(), a.login(), a.logout(), a.profiles(), a.man())
+		a.view(), a.info(), a.cameras(), a.health(), a.metrics(), a.logs(), a.bench(), a.login(), a.logout(), a.profiles(), a.version(), a.man())
 	return cmd
+}
+
+func (a *app) version() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Say which version this is",
+		Args:  noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(a.stdout, "perch", version.String())
+			return err
+		},
+	}
 }
 
 // with runs do with a client. Connecting may take --timeout.
@@ -159,7 +171,15 @@ func deviceArg(_ *cobra.Command, args []string) error {
 	case 1:
 		return api.CheckName("device", args[0])
 	}
-	return fmt.Errorf("one device is enough; %q is one argument too many", args[1])
+	return fileMeant(args[1], fmt.Errorf("one device is enough; %q is an argument too many", args[1]))
+}
+
+// fileMeant adds a hint to what is wrong with an argument that looks like a file.
+func fileMeant(arg string, err error) error {
+	if err != nil && (arg == "-" || strings.ContainsAny(arg, `/\`) || pictureExtension(arg)) {
+		return hinted(err, "did you mean -o "+arg+"?")
+	}
+	return err
 }
 
 // completeDevice offers the names of devices to the shell, for one argument.

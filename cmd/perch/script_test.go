@@ -17,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/perchcam/perch/pkg/broker/access"
 	"github.com/perchcam/perch/pkg/client"
 	"github.com/perchcam/perch/pkg/client/clienttest"
 	"github.com/perchcam/perch/pkg/link"
@@ -29,7 +30,8 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"perch": main
 // TestScripts runs sessions that a person could have typed. Each has a broker of its own on loopback, named by
 // PERCH_BROKER, and the devices it asks for:
 //
-//	device NAME           a device joins
+//	guarded               there is another broker, which admits by credentials: viewer.token, operator.token, admin.token
+//	device NAME [SEQ]     a device joins, whose camera counts from SEQ
 //	farm NAME             a device joins that has sensors, an output and a log
 //	silent NAME           a device joins that never answers
 //	comes NAME ADDR FILE  a device connects to ADDR, as the lines in FILE tell it to
@@ -47,12 +49,13 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			w := clienttest.Listen(env.T().(testing.TB))
-			env.Values[world{}] = &stage{w, map[string]*clienttest.Device{}, make(chan string, 100)}
+			env.Values[world{}] = &stage{World: w, t: env.T().(testing.TB), devices: map[string]*clienttest.Device{}, canceled: make(chan string, 100)}
 			env.Setenv("PERCH_BROKER", w.URL())
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // a second for each command otherwise
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"guarded":  guarded,
 			"device":   command((*stage).join),
 			"farm":     command((*stage).joinFarm),
 			"silent":   command((*stage).joinSilent),
@@ -75,6 +78,8 @@ type world struct{}
 // stage is what a script plays on.
 type stage struct {
 	*clienttest.World
+	t        testing.TB
+	auth     wire.Auth // of devices
 	devices  map[string]*clienttest.Device
 	canceled chan string
 }
@@ -86,8 +91,32 @@ func command(do func(s *stage, args []string) error) func(*testscript.TestScript
 	}
 }
 
+func guarded(ts *testscript.TestScript, _ bool, _ []string) {
+	s := ts.Value(world{}).(*stage)
+	ts.Check(os.Mkdir(ts.MkAbs("access"), 0o700))
+	store, err := access.Open(ts.MkAbs("access"))
+	ts.Check(err)
+	for _, role := range []access.Role{access.Device, access.Viewer, access.Operator, access.Admin} {
+		token, err := store.Add(access.Credential{Name: string(role), Role: role, Devices: []string{"*"}})
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(string(role)+".token"), []byte(token), 0o600))
+		if role == access.Device {
+			s.auth = wire.Auth{Scheme: wire.AuthBearer, Secret: token}
+		}
+	}
+	s.World = clienttest.ListenGuarded(s.t, store)
+	ts.Setenv("PERCH_BROKER", s.URL())
+}
+
 func (s *stage) join(args []string) error {
-	s.add(&clienttest.Device{Name: args[0]})
+	d := &clienttest.Device{Name: args[0]}
+	if len(args) > 1 {
+		var err error
+		if d.Seq, err = strconv.ParseUint(args[1], 10, 64); err != nil {
+			return err
+		}
+	}
+	s.add(d)
 	return nil
 }
 
@@ -100,6 +129,9 @@ func (s *stage) joinSilent(args []string) error {
 }
 
 func (s *stage) add(d *clienttest.Device) {
+	if d.Auth == (wire.Auth{}) {
+		d.Auth = s.auth
+	}
 	d.Canceled = func(route string) { s.canceled <- d.Name + " " + route }
 	s.devices[d.Name] = s.Join(d)
 }

@@ -160,7 +160,7 @@ func readingText(r api.Reading) string {
 		parts = append(parts, onOff(*r.On))
 	}
 	if r.Count != nil {
-		parts = append(parts, fmt.Sprintf("%d times since boot", *r.Count))
+		parts = append(parts, count(*r.Count, "time")+" since boot")
 	}
 	for _, v := range r.Values {
 		parts = append(parts, fmt.Sprintf("%s %.6g %s", v.Quantity, v.Value, unit(v.Unit)))
@@ -172,7 +172,7 @@ func readingText(r api.Reading) string {
 func missingText(r api.Reading) string {
 	missing := "readings are missing, nobody knows how many"
 	if r.Missed > 0 {
-		missing = fmt.Sprintf("%d readings are missing", r.Missed)
+		missing = areMissing(r.Missed, "reading")
 	}
 	switch r.Reason {
 	case api.GapKernel:
@@ -267,6 +267,6 @@ The request is never sent twice.`,
 			})
 		},
 	}
-	cmd.Flags().DurationVar(&span, "for", 0, "how long (default as long as the device allows)")
+	spanFlag(cmd.Flags(), &span, "for", 0, "how long (default as long as the device allows)")
 	return cmd
 }

@@ -54,7 +54,7 @@ appears under its name only when it is whole.`,
 	f.BoolVarP(&s.force, "force", "f", false, "overwrite")
 	f.BoolVar(&s.all, "all", false, "one picture of each device that is online")
 	s.want.flags(f)
-	f.DurationVar(&s.maxAge, "max-age", 0, "take a picture that is no older, instead of a new one")
+	spanFlag(f, &s.maxAge, "max-age", 0, "take a picture that is no older, instead of a new one")
 	f.BoolVar(&s.settled, "settled", false, "wait until exposure and colour have settled")
 	f.Var(&s.show, "show", "`HOW` a terminal is shown the picture: auto, kitty, iterm2 or sixel")
 	return cmd
@@ -67,9 +67,12 @@ func (s *snapshot) args(_ *cobra.Command, args []string) error {
 	case !s.all && len(args) == 0:
 		return hinted(errors.New("which device?"), "perch devices lists them")
 	}
-	for _, arg := range args {
+	for i, arg := range args {
 		if err := checkPattern(arg); err != nil {
-			return err
+			return fileMeant(arg, err)
+		}
+		if i > 0 && s.out == "" && pictureExtension(arg) { // a device may be called so, and is not
+			return hinted(fmt.Errorf("%q looks like a file, and is in the place of a device", arg), "did you mean -o "+arg+"?")
 		}
 	}
 	return nil
@@ -134,6 +137,8 @@ func (s *snapshot) destination(device string) (*destination, error) {
 	dir, name := filepath.Split(s.out)
 	if info, err := os.Stat(s.out); err == nil && info.IsDir() {
 		dir, name = s.out, "" // named when it is known what it is
+	} else if err := notJPEG(s.out); err != nil {
+		return nil, err
 	}
 	if dir == "" {
 		dir = "."

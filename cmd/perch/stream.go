@@ -18,7 +18,7 @@ func (a *app) stream() *cobra.Command {
 		want   picture
 		out    string
 		force  bool
-		count  uint32
+		n      uint32
 		fps    float64
 		span   time.Duration
 		keep   string
@@ -36,7 +36,8 @@ JPEGs one behind the other, which is the MJPEG that video programs read, or with
   perch stream hen-house -o - | ffmpeg -f mjpeg -i - hens.mp4
 
 A file is named DEVICE-CAMERA-NUMBER.jpg, with the camera's own number of the picture. Should the device start anew, it counts
-anew, and names go on as DEVICE-CAMERA-r1-NUMBER.jpg. Without -n or --for it goes on until Ctrl-C.
+anew, and names go on as DEVICE-CAMERA-r1-NUMBER.jpg; so they do where the folder has pictures of an earlier run. No file is
+overwritten without --force. Without -n or --for it goes on until Ctrl-C.
 
 The end is a summary: how many, how many per second and how large; skipped are pictures that were left out because they came
 faster than asked for or than they could be taken; missing are those lost to an interruption; and how old they were on arrival.
@@ -44,10 +45,7 @@ With --json the summary is one object on standard output.`,
 		Args:              deviceArg,
 		ValidArgsFunction: a.completeDevice,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			put, done, err := a.streamTo(out, args[0], format, force)
 			switch {
-			case err != nil:
-				return err
 			case keep != api.KeepNewest && keep != api.KeepAll:
 				return &usageError{fmt.Errorf("--keep %s: it must be newest or all", api.Text(keep))}
 			case fps < 0:
@@ -55,11 +53,15 @@ With --json the summary is one object on standard output.`,
 			case asJSON && out == "-":
 				return &usageError{errors.New("--json and -o - both want standard output")}
 			}
+			put, done, err := a.streamTo(out, args[0], format, force)
+			if err != nil {
+				return err
+			}
 			defer done()
 			s := &tally{device: args[0]}
 			err = a.watch(cmd.Context(), s, span, client.StreamOptions{
 				Camera: want.camera, FPS: fps, Width: want.size.w, Height: want.size.h, Quality: want.quality, Format: format,
-				KeepAll: keep == api.KeepAll, Share: share, Count: count, Wait: want.wait,
+				KeepAll: keep == api.KeepAll, Share: share, Count: n, Wait: want.wait,
 			}, put)
 			if s.Frames > 0 || err == nil {
 				a.say("%s", s)
@@ -72,8 +74,8 @@ With --json the summary is one object on standard output.`,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&out, "output", "o", "", "`DIR` for the files, which is made if it is missing; or - for standard output")
-	f.Uint32VarP(&count, "count", "n", 0, "how many pictures (default without end)")
-	f.DurationVar(&span, "for", 0, "how long (default without end)")
+	f.VarP((*number)(&n), "count", "n", "how many pictures (default without end)")
+	spanFlag(f, &span, "for", 0, "how long (default without end)")
 	f.Float64Var(&fps, "fps", 0, "pictures per second, at most (default the camera's own)")
 	f.StringVar(&keep, "keep", api.KeepNewest, "`newest` skips what there is no time for, all keeps as much as the device can hold")
 	f.StringVar(&format, "format", "", "`FORMAT` of the pictures, jpeg or h264 (default jpeg)")
@@ -99,12 +101,32 @@ func (a *app) streamTo(out, device, format string, force bool) (put func(p clien
 	case format == api.FormatH264:
 		return nil, nil, &usageError{errors.New("h264 is one stream and not pictures: use -o - and redirect it to a file")}
 	}
+	if err := notAFolder(out, device); err != nil {
+		return nil, nil, err
+	}
 	folder, err := makeFolder(out, force)
 	if err != nil {
 		return nil, nil, err
 	}
+	run, known := 0, -1 // the restarts that run is for
 	return func(p client.Picture, restarts int) error {
-		return folder.write(fileName(device, p, restarts), p.Data)
+		switch {
+		case force:
+			run = restarts
+		case restarts != known:
+			least := run
+			if known >= 0 {
+				least++
+			}
+			if run, err = folder.run(device, p, least); err != nil {
+				return err
+			}
+			if known < 0 && run > 0 {
+				a.say("%s has pictures of an earlier run of the device: names go on as %s", out, fileName(device, p, run))
+			}
+			known = restarts
+		}
+		return folder.write(fileName(device, p, run), p.Data)
 	}, folder.close, nil
 }
 
@@ -157,7 +179,7 @@ func gapText(g *client.Gap) string {
 	case g.Missing == 0:
 		return "interrupted; nothing is missing"
 	}
-	return fmt.Sprintf("interrupted; %d pictures are missing", g.Missing)
+	return "interrupted; " + areMissing(g.Missing, "picture")
 }
 
 // tally counts what a stream brought.
@@ -243,8 +265,8 @@ func quantile(sorted []time.Duration, percent int) time.Duration {
 // String is the tally for a person.
 func (t *tally) String() string {
 	s := t.summary()
-	text := fmt.Sprintf("%d pictures in %.1f s, %.1f per second; %s, %s to %s each; skipped %d, missing %d",
-		s.Frames, s.Seconds, s.FPS, size(s.Bytes), size(t.smallest), size(t.largest), s.Skipped, s.Missing)
+	text := fmt.Sprintf("%s in %.1f s, %.1f per second; %s, %s to %s each; skipped %d, missing %d",
+		count(s.Frames, "picture"), s.Seconds, s.FPS, size(s.Bytes), size(t.smallest), size(t.largest), s.Skipped, s.Missing)
 	if s.Age != nil {
 		text += fmt.Sprintf("; age %.1f ms, 99 of 100 within %.1f ms, at most %.1f ms (± %.1f ms)", s.Age.Median, s.Age.P99, s.Age.Max, s.Age.Error)
 	}

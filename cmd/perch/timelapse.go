@@ -18,7 +18,7 @@ func (a *app) timelapse() *cobra.Command {
 		out     string
 		force   bool
 		every   time.Duration
-		count   int
+		n       uint32
 		span    time.Duration
 		settled bool
 	)
@@ -40,12 +40,15 @@ camera may be off. Without -n or --for it goes on until Ctrl-C.
 			case every < 100*time.Millisecond:
 				return &usageError{errors.New("--every must be 100ms or more; perch stream is for less")}
 			}
+			if err := notAFolder(out, args[0]); err != nil {
+				return err
+			}
 			folder, err := makeFolder(out, force)
 			if err != nil {
 				return err
 			}
 			defer folder.close()
-			l := &lapse{device: args[0], folder: folder, every: every, count: count, span: span, options: client.SnapshotOptions{
+			l := &lapse{device: args[0], folder: folder, every: every, count: int(n), span: span, options: client.SnapshotOptions{
 				Camera: want.camera, Width: want.size.w, Height: want.size.h, Quality: want.quality, Settled: settled, Wait: want.wait,
 			}}
 			return a.with(cmd.Context(), func(c *client.Client) error { return l.run(cmd.Context(), a, c) })
@@ -53,9 +56,9 @@ camera may be off. Without -n or --for it goes on until Ctrl-C.
 	}
 	f := cmd.Flags()
 	f.StringVarP(&out, "output", "o", "", "`DIR` for the files, which is made if it is missing")
-	f.DurationVar(&every, "every", 10*time.Second, "from one picture to the next")
-	f.IntVarP(&count, "count", "n", 0, "how many pictures (default without end)")
-	f.DurationVar(&span, "for", 0, "how long (default without end)")
+	spanFlag(f, &every, "every", 10*time.Second, "from one picture to the next")
+	f.VarP((*number)(&n), "count", "n", "how many pictures (default without end)")
+	spanFlag(f, &span, "for", 0, "how long (default without end)")
 	f.BoolVarP(&force, "force", "f", false, "overwrite")
 	f.BoolVar(&settled, "settled", false, "wait each time until exposure and colour have settled")
 	want.flags(f)
@@ -101,7 +104,7 @@ func (l *lapse) run(ctx context.Context, a *app, c *client.Client) error {
 			a.say("%s: %v", l.device, err)
 		}
 	}
-	a.say("%d pictures of %s, %d missing", l.taken, l.device, l.failed)
+	a.say("%s of %s, %d missing", count(l.taken, "picture"), l.device, l.failed)
 	if ctx.Err() != nil && l.count > 0 {
 		return context.Cause(ctx)
 	}

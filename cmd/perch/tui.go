@@ -25,6 +25,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/perchcam/perch/internal/edits"
+	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/client"
 )
 
@@ -32,12 +33,18 @@ import (
 type ui struct {
 	stdout, stderr io.Writer
 	quiet          bool
+	screen         *screen // a text that is kept at the end of the terminal; nil: none is
 }
 
 // say tells a person something.
 func (u *ui) say(format string, args ...any) {
-	if !u.quiet {
-		fmt.Fprintf(u.stderr, "perch: "+format+"\n", args...)
+	line := fmt.Sprintf("perch: "+format+"\n", args...)
+	switch {
+	case u.quiet:
+	case u.screen != nil && terminal(u.stderr):
+		u.screen.say(line)
+	default:
+		_, _ = io.WriteString(u.stderr, line)
 	}
 }
 
@@ -147,7 +154,10 @@ func judge(err error) (code int, hint string) {
 	case client.ErrUnreachable:
 		return exitUnreachable, "is perch-broker running there? --broker or PERCH_BROKER says where to look"
 	case client.ErrRefused:
-		return exitRefused, ""
+		if strings.HasPrefix(e.Text, api.NotPermitted) {
+			return exitRefused, "perch-broker add makes credentials of another role"
+		}
+		return exitRefused, "perch login saves the token that perch-broker add has printed"
 	case client.ErrNoDevice:
 		if e.Device == "" {
 			return exitNoDevice, "perch devices lists what there is"
@@ -182,6 +192,22 @@ func known(asked string, names []string) string {
 		return fmt.Sprintf("there are %d devices: perch devices lists them", len(names))
 	}
 	return "there is: " + strings.Join(names, ", ")
+}
+
+// count writes a number of things, whose plural has an s.
+func count[N int | uint32 | uint64](n N, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// areMissing says how many are.
+func areMissing(n uint64, thing string) string {
+	if n == 1 {
+		return count(n, thing) + " is missing"
+	}
+	return count(n, thing) + " are missing"
 }
 
 // size writes a number of bytes for a person.

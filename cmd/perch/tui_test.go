@@ -2,13 +2,20 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/client"
 )
 
 // harmless fails if text holds anything that a terminal acts on, but for line ends and the tab-free columns we write.
@@ -82,6 +89,60 @@ func TestKnown(t *testing.T) {
 	} {
 		if got := known(tc.asked, tc.names); got != tc.want {
 			t.Errorf("%s of %q: %s", tc.asked, tc.names, got)
+		}
+	}
+}
+
+// The help text says what each exit code means, and no other; which of them an error has is what people's scripts rely on.
+func TestExitCodes(t *testing.T) {
+	_, list, ok := strings.Cut(long, "Exit codes:\n")
+	if !ok {
+		t.Fatal("the help text has no exit codes")
+	}
+	var documented []int
+	for line := range strings.Lines(list) {
+		code, err := strconv.Atoi(strings.Fields(line)[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		documented = append(documented, code)
+	}
+	all := []int{exitOK, exitFailed, exitUsage, exitNoDevice, exitTimeout, exitUnreachable, exitRefused, exitInterrupted}
+	if !slices.Equal(documented, all) {
+		t.Errorf("documented are %v, not %v", documented, all)
+	}
+
+	interrupted, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, tc := range []struct {
+		err  error
+		ctx  context.Context
+		want int
+	}{
+		{nil, t.Context(), exitOK},
+		{errors.New("some"), t.Context(), exitFailed},
+		{&fs.PathError{Op: "cannot write", Path: "x", Err: fs.ErrExist}, t.Context(), exitFailed},
+		{hinted(&usageError{errors.New("a flag")}, "another"), t.Context(), exitUsage},
+		{&client.Error{Kind: client.ErrInvalid}, t.Context(), exitUsage},
+		{&client.Error{Kind: client.ErrNoDevice}, t.Context(), exitNoDevice},
+		{&client.Error{Kind: client.ErrAway}, t.Context(), exitNoDevice},
+		{&client.Error{Kind: client.ErrTimeout}, t.Context(), exitTimeout},
+		{&client.Error{Kind: client.ErrUnreachable}, t.Context(), exitUnreachable},
+		{&client.Error{Kind: client.ErrRefused}, t.Context(), exitRefused},
+		{&client.Error{Kind: client.ErrFailed}, t.Context(), exitFailed},
+		{&someError{errors.New("2 of 3"), exitNoDevice}, t.Context(), exitNoDevice},
+		{fmt.Errorf("asking: %w", context.Canceled), interrupted, exitInterrupted},
+	} {
+		if got := (&ui{stderr: io.Discard}).report(tc.ctx, tc.err); got != tc.want {
+			t.Errorf("%v: exit code %d, not %d", tc.err, got, tc.want)
+		}
+	}
+}
+
+func TestCounts(t *testing.T) {
+	for n, want := range map[int]string{0: "0 pictures", 1: "1 picture", 2: "2 pictures"} {
+		if got := count(n, "picture"); got != want {
+			t.Errorf("%d: %s", n, got)
 		}
 	}
 }
