@@ -1,7 +1,11 @@
 package gpio
 
 import (
+	"errors"
+	"maps"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -179,4 +183,46 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The manual's examples are taken, and it names every kind and key.
+func TestTheManual(t *testing.T) {
+	text, err := os.ReadFile("../../docs/SENSORS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parse := map[string]func(string) error{
+		"SENSORS":  func(s string) error { _, err := ParseSensors(s); return err },
+		"OUTPUTS":  func(s string) error { _, err := ParseOutputs(s); return err },
+		"TRIGGERS": func(s string) error { _, err := ParseTriggers(s); return err },
+	}
+	examples := regexp.MustCompile(`(?m)^    PERCH_(\w+)="(.*)"$`).FindAllStringSubmatch(string(text), -1)
+	if len(examples) < 6 {
+		t.Errorf("%d examples were found", len(examples))
+	}
+	for _, m := range examples {
+		if err := parse[m[1]](m[2]); err != nil {
+			t.Errorf("%s: %v", m[2], err)
+		}
+	}
+	names := append(slices.Collect(maps.Keys(chipKinds)), fileKinds...)
+	for _, f := range []func(*check){
+		func(c *check) { c.sensor(entry{name: "a", kind: "gpio", address: "1", order: []string{""}}) },
+		func(c *check) {
+			c.sensor(entry{name: "a", kind: "gpio", address: "1", keys: map[string]string{"count": "true"}, order: []string{""}})
+		},
+		func(c *check) { c.sensor(entry{name: "a", kind: "ads1115", address: "i2c-1", order: []string{""}}) },
+		func(c *check) { c.sensor(entry{name: "a", kind: "ina219", address: "i2c-1", order: []string{""}}) },
+		func(c *check) { c.output(entry{name: "a", kind: "gpio", address: "1", order: []string{""}}) },
+	} {
+		c := newCheck("")
+		f(c)
+		_, keys, _ := strings.Cut(errors.Join(c.errs...).Error(), "there are ")
+		names = append(names, strings.Split(keys, ", ")...)
+	}
+	for _, name := range append(names, "keep", "pause") {
+		if !strings.Contains(string(text), "`"+name+"`") {
+			t.Errorf("%s is not explained", name)
+		}
+	}
 }
