@@ -20,15 +20,15 @@ const maxDecode = 1 << 25
 // bench is where pictures are computed: scratch memory that is kept from one
 // to the next. One goroutine uses it at a time.
 type bench struct {
-	full, small image.YCbCr
-	rows        []uint32
-	encoder     jpegenc.Encoder
-	out         []byte
+	small   image.YCbCr
+	rows    []uint32
+	encoder jpegenc.Encoder
+	out     []byte
 }
 
 // make computes the picture of sh that r asks for, in memory of its own.
 func (b *bench) make(sh *shot, r rendition) (made, error) {
-	img, err := b.load(sh)
+	img, err := load(sh)
 	if err != nil {
 		return made{}, err
 	}
@@ -43,11 +43,25 @@ func (b *bench) make(sh *shot, r rendition) (made, error) {
 	return m, nil
 }
 
+// image is a raw shot as an image that aliases its bytes.
+func (s *shot) image() image.Image {
+	y, cb, cr := planes(s.data, s.width, s.height)
+	if s.format == GREY {
+		return &image.Gray{Pix: y, Stride: s.width, Rect: image.Rect(0, 0, s.width, s.height)}
+	}
+	return &image.YCbCr{
+		Y: y, Cb: cb, Cr: cr,
+		YStride: s.width, CStride: (s.width + 1) / 2,
+		SubsampleRatio: image.YCbCrSubsampleRatio420,
+		Rect:           image.Rect(0, 0, s.width, s.height),
+	}
+}
+
 // load gives the shot as an image. It may alias the shot's bytes and is not
 // written to.
-func (b *bench) load(sh *shot) (image.Image, error) {
+func load(sh *shot) (image.Image, error) {
 	if !sh.format.isJPEG() {
-		return unpack(&b.full, sh.data, sh.format, sh.width, sh.height, sh.stride)
+		return sh.image(), nil
 	}
 	if sh.width*sh.height > maxDecode {
 		return nil, fmt.Errorf("a picture of %d×%d is too large to be made smaller here: %w", sh.width, sh.height, ErrUnsupported)
@@ -89,15 +103,6 @@ func (b *bench) fitted(scratch *[]byte, src plane, w, h int) (pix []byte, stride
 	*scratch = sized(*scratch, w*h)
 	shrink(plane{*scratch, w, w, h}, src, &b.rows)
 	return *scratch, w
-}
-
-// sizeYCbCr makes m a 4:2:0 image of w×h, in the memory that it has if that suffices.
-func sizeYCbCr(m *image.YCbCr, w, h int) {
-	cw, ch := (w+1)/2, (h+1)/2
-	m.Y, m.Cb, m.Cr = sized(m.Y, w*h), sized(m.Cb, cw*ch), sized(m.Cr, cw*ch)
-	m.YStride, m.CStride = w, cw
-	m.SubsampleRatio = image.YCbCrSubsampleRatio420
-	m.Rect = image.Rect(0, 0, w, h)
 }
 
 // sized is b with n bytes, or new memory if b is too small.

@@ -61,7 +61,15 @@ type Frame struct {
 	Height int
 	Stride int           // bytes per row of the first plane; 0 means packed or compressed
 	Period time.Duration // time between frames as the driver chose it; 0 if unknown
+	Color  Color         // of a raw frame
 	Data   []byte
+}
+
+// Color says what the numbers of a raw frame mean. The zero value is what a
+// JPEG has: the full range, by Rec. 601.
+type Color struct {
+	Limited bool // luma is 16 … 235, chroma 16 … 240
+	Rec709  bool // made of red, green and blue by Rec. 709, as high definition is
 }
 
 // Want says what a capture should look like. Zero values leave the choice to

@@ -10,9 +10,10 @@ const (
 )
 
 // copyFrame copies a frame out of the camera's memory, into buf if it is raw
-// and fits. A frame that is no whole picture is refused, with the reason.
+// and fits; a raw one in the form in which it will be encoded. A frame that is
+// no whole picture is refused, with the reason.
 func copyFrame(f Frame, buf []byte) (*shot, string) {
-	s := &shot{mono: f.Mono, format: f.Format, width: f.Width, height: f.Height, stride: f.Stride}
+	s := &shot{mono: f.Mono, format: f.Format, width: f.Width, height: f.Height}
 	switch {
 	case len(f.Data) == 0:
 		return nil, DropEmpty
@@ -33,15 +34,15 @@ func copyFrame(f Frame, buf []byte) (*shot, string) {
 		s.data = append([]byte(nil), f.Data...)
 		return s, ""
 	}
-	if s.width <= 0 || s.height <= 0 || s.width > maxSide || s.height > maxSide || s.stride > maxFrame {
+	if s.width <= 0 || s.height <= 0 || s.width > maxSide || s.height > maxSide || f.Stride > maxFrame {
 		return nil, DropBadSize
 	}
-	s.stride = max(s.stride, f.Format.rowBytes(s.width))
-	n := f.Format.size(s.stride, s.height)
+	stride := max(f.Stride, f.Format.rowBytes(s.width))
+	n := f.Format.size(stride, s.height)
 	if n <= 0 || len(f.Data) < n {
 		return nil, DropBadSize
 	}
-	s.data = sized(buf, n)
-	copy(s.data, f.Data)
+	s.data = sized(buf, planarSize(f.Format, s.width, s.height))
+	unpack(s.data, f, stride)
 	return s, ""
 }

@@ -316,6 +316,10 @@ func (h *Hub) take(f Frame, seq, nth uint64, last Frame) time.Duration {
 		h.mu.Unlock()
 		return period
 	}
+	if !f.Format.Compressed() { // its memory will do for the new one, if nobody is at work on it
+		h.drop(h.held)
+		h.held = nil
+	}
 	buf := h.takeSpare(f.Format)
 	h.mu.Unlock()
 
@@ -335,7 +339,7 @@ func (h *Hub) take(f Frame, seq, nth uint64, last Frame) time.Duration {
 		return period
 	}
 	if h.state.Phase != Streaming {
-		h.state.Mode = Mode{Format: sh.format, Width: sh.width, Height: sh.height}
+		h.state.Mode = Mode{Format: f.Format, Width: sh.width, Height: sh.height}
 		if f.Period > 0 {
 			h.state.Mode.FPS = float64(time.Second) / float64(f.Period)
 		}

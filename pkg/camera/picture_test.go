@@ -6,6 +6,7 @@ import (
 	"image"
 	"image/color"
 	"image/jpeg"
+	"math"
 	"testing"
 )
 
@@ -111,6 +112,59 @@ func TestRawFormatsBecomePictures(t *testing.T) {
 	}
 }
 
+// What a camera means by its numbers, a JPEG says in its own.
+func TestColorsAreThoseOfAJPEG(t *testing.T) {
+	clamped := func(v float64) byte { return byte(math.Round(min(max(v, 0), 255))) }
+	for _, rgb := range []color.RGBA{{255, 255, 255, 0}, {0, 0, 0, 0}, {255, 0, 0, 0}, {0, 255, 0, 0}, {0, 0, 255, 0}, {200, 120, 40, 0}, {10, 90, 180, 0}} {
+		var want color.YCbCr
+		want.Y, want.Cb, want.Cr = color.RGBToYCbCr(rgb.R, rgb.G, rgb.B)
+		for _, c := range []Color{{}, {Limited: true}, {Rec709: true}, {true, true}} {
+			// ITU-R BT.601 and BT.709: luma is a weighted sum, chroma how far blue and red are from it.
+			kr, kb := 0.299, 0.114
+			if c.Rec709 {
+				kr, kb = 0.2126, 0.0722
+			}
+			r, g, b := float64(rgb.R)/255, float64(rgb.G)/255, float64(rgb.B)/255
+			l := kr*r + (1-kr-kb)*g + kb*b
+			u, v := (b-l)/2/(1-kb), (r-l)/2/(1-kr)
+			y, cb, cr := clamped(l*255), clamped(128+u*255), clamped(128+v*255)
+			if c.Limited {
+				y, cb, cr = clamped(16+l*219), clamped(128+u*224), clamped(128+v*224)
+			}
+			for _, f := range []Format{YUYV, UYVY, NV12, YU12} {
+				const w, h = 17, 9
+				data := make([]byte, f.size(f.rowBytes(w), h))
+				for i := range data {
+					switch n := w / 2 * 2; {
+					case f == YUYV:
+						data[i] = []byte{y, cb, y, cr}[i%4]
+					case f == UYVY:
+						data[i] = []byte{cb, y, cr, y}[i%4]
+					case i < (n+2)*h:
+						data[i] = y
+					case f == NV12:
+						data[i] = []byte{cb, cr}[i%2]
+					case i < (n+2)*h+(n+2)/2*((h+1)/2):
+						data[i] = cb
+					default:
+						data[i] = cr
+					}
+				}
+				sh, reason := copyFrame(Frame{Format: f, Width: w, Height: h, Color: c, Data: data}, nil)
+				if reason != "" {
+					t.Fatal(reason)
+				}
+				m := sh.image().(*image.YCbCr)
+				for _, p := range []image.Point{{0, 0}, {w / 2, h / 2}, {w - 1, h - 1}} {
+					if got := m.YCbCrAt(p.X, p.Y); apart(got.Y, want.Y) > 2 || apart(got.Cb, want.Cb) > 2 || apart(got.Cr, want.Cr) > 2 {
+						t.Errorf("%v as %s of %+v: at %v %v, want %v", rgb, f, c, p, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestPicturesAreMadeSmaller(t *testing.T) {
 	sh, reason := copyFrame(Frame{Format: MJPEG, Data: encode(t, 320, 180)}, nil)
 	if reason != "" || sh.width != 320 || sh.height != 180 {
@@ -131,7 +185,7 @@ func TestPicturesAreMadeSmaller(t *testing.T) {
 func encode(t testing.TB, w, h int) []byte {
 	t.Helper()
 	var b bench
-	m, err := b.make(&shot{format: YU12, width: w, height: h, stride: w, data: raw(YU12, w, h, w)}, rendition{quality: 90})
+	m, err := b.make(&shot{format: YU12, width: w, height: h, data: raw(YU12, w, h, w)}, rendition{quality: 90})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,25 +275,34 @@ func FuzzCopyAndMake(f *testing.F) {
 func BenchmarkMake(b *testing.B) {
 	for _, s := range []struct{ w, h int }{{640, 480}, {1280, 720}, {1920, 1080}} {
 		for _, f := range []Format{YUYV, NV12, YU12, MJPEG} {
-			sh := &shot{format: f, width: s.w, height: s.h, stride: f.rowBytes(s.w)}
+			in := Frame{Format: f, Width: s.w, Height: s.h, Stride: f.rowBytes(s.w)}
 			var r rendition
 			if f == MJPEG {
-				sh.data, r.quality = encode(b, s.w, s.h), 75
+				in.Data, r.quality = encode(b, s.w, s.h), 75
 			} else {
-				sh.data = raw(f, s.w, s.h, sh.stride)
+				in.Data = raw(f, s.w, s.h, in.Stride)
 			}
-			b.Run(fmt.Sprintf("%s/%dx%d", f, s.w, s.h), func(b *testing.B) {
-				var at bench
-				b.ReportAllocs()
-				for b.Loop() {
-					if _, err := at.make(sh, r); err != nil {
-						b.Fatal(err)
+			for _, limited := range []bool{false, true} {
+				in.Color.Limited = limited
+				b.Run(fmt.Sprintf("%s/%dx%d/limited=%v", f, s.w, s.h, limited), func(b *testing.B) {
+					var at bench
+					var buf []byte
+					b.ReportAllocs()
+					for b.Loop() {
+						sh, reason := copyFrame(in, buf)
+						if reason != "" {
+							b.Fatal(reason)
+						}
+						if _, err := at.make(sh, r); err != nil {
+							b.Fatal(err)
+						}
+						buf = sh.data
 					}
-				}
-			})
+				})
+			}
 		}
 		b.Run(fmt.Sprintf("half/%dx%d", s.w, s.h), func(b *testing.B) {
-			sh := &shot{format: YUYV, width: s.w, height: s.h, stride: 2 * s.w, data: raw(YUYV, s.w, s.h, 2*s.w)}
+			sh := &shot{format: YU12, width: s.w, height: s.h, data: raw(YU12, s.w, s.h, s.w)}
 			var at bench
 			b.ReportAllocs()
 			for b.Loop() {

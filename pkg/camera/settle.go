@@ -1,11 +1,9 @@
 package camera
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"image"
-	"image/jpeg"
 	"time"
 )
 
@@ -107,38 +105,29 @@ func (v *Viewer) settle(ctx context.Context) (bool, error) {
 	}
 }
 
-// brightness is the mean luma of a frame, from 0 to 255. Of a raw frame every
-// eighth pixel of every eighth row will do.
+// brightness is the mean luma of a frame, from 0 to 255.
 func brightness(s *shot) (float64, error) {
-	switch {
-	case s.format.isJPEG() && s.width*s.height <= maxDecode:
-		img, err := jpeg.Decode(bytes.NewReader(s.data))
-		if err != nil {
-			return 0, err
-		}
-		switch img := img.(type) {
-		case *image.YCbCr:
-			return mean(img.Y, img.YStride, 1, img.Rect.Dx(), img.Rect.Dy()), nil
-		case *image.Gray:
-			return mean(img.Pix, img.Stride, 1, img.Rect.Dx(), img.Rect.Dy()), nil
-		}
-	case s.format == YUYV:
-		return mean(s.data, s.stride, 2, s.width, s.height), nil
-	case s.format == UYVY:
-		return mean(s.data[1:], s.stride, 2, s.width, s.height), nil
-	case s.format == NV12, s.format == YU12, s.format == GREY:
-		return mean(s.data, s.stride, 1, s.width, s.height), nil
+	if s.format == H264 {
+		return 0, fmt.Errorf("the brightness of %s cannot be told: %w", s.format, ErrUnsupported)
 	}
-	return 0, fmt.Errorf("the brightness of %s cannot be told: %w", s.format, ErrUnsupported)
+	img, err := load(s)
+	if err != nil {
+		return 0, err
+	}
+	if img, ok := img.(*image.YCbCr); ok {
+		return mean(img.Y, img.YStride, img.Rect.Dx(), img.Rect.Dy()), nil
+	}
+	grey := img.(*image.Gray) // load gives no other
+	return mean(grey.Pix, grey.Stride, grey.Rect.Dx(), grey.Rect.Dy()), nil
 }
 
-// mean samples w×h luma values that are step bytes apart.
-func mean(pix []byte, stride, step, w, h int) float64 {
+// mean samples w×h luma values: every eighth of every eighth row will do.
+func mean(pix []byte, stride, w, h int) float64 {
 	const every = 8
 	sum, n := 0, 0
 	for y := every / 2 % h; y < h; y += every {
 		for x := every / 2 % w; x < w; x += every {
-			sum += int(pix[y*stride+x*step])
+			sum += int(pix[y*stride+x])
 			n++
 		}
 	}

@@ -13,9 +13,8 @@ type shot struct {
 	arrived       time.Duration // when we had it
 	format        Format
 	width, height int
-	stride        int
-	data          []byte
-	refs          int // users of a raw data; the Hub's mu guards it
+	data          []byte // of a raw one, as unpack makes it
+	refs          int    // users of a raw data; the Hub's mu guards it
 }
 
 // passes tells whether the shot is, as it is, the picture that r asks for.

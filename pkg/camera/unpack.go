@@ -1,57 +1,70 @@
 package camera
 
-import (
-	"fmt"
-	"image"
-)
+// unpack writes a raw frame as it will be encoded: planes of Y, Cb and Cr in
+// 4:2:0, or luma alone, without padding, in a JPEG's colours. Packed 4:2:2
+// loses every second row of chroma, here where that is free. dst has
+// planarSize bytes, and stride is at least the format's rowBytes; the caller
+// has checked len(f.Data) by [Format.size].
+func unpack(dst []byte, f Frame, stride int) {
+	w, h, data := f.Width, f.Height, f.Data
+	luma, cb, cr := planes(dst, w, h)
+	cw, ch := (w+1)/2, (h+1)/2
+	for y := range h {
+		row, from := luma[y*w:(y+1)*w], data[y*stride:]
+		switch f.Format {
+		case YUYV:
+			pickLuma(row, from)
+		case UYVY:
+			pickLuma(row, from[1:])
+		default:
+			copy(row, from[:w])
+		}
+		if f.Color.Limited {
+			expand(row, &fullLuma)
+		}
+	}
+	if f.Format == GREY {
+		return
+	}
+	for y := range ch {
+		u, v := cb[y*cw:(y+1)*cw], cr[y*cw:(y+1)*cw]
+		switch f.Format {
+		case YUYV:
+			pickChroma(u, v, data[2*y*stride+1:])
+		case UYVY:
+			pickChroma(u, v, data[2*y*stride:])
+		case NV12:
+			split(u, v, data[stride*(h+y):])
+		case YU12:
+			cs := (stride + 1) / 2
+			copy(u, data[stride*h+cs*y:][:cw])
+			copy(v, data[stride*h+cs*(ch+y):][:cw])
+		}
+		if f.Color.Limited {
+			expand(u, &fullChroma)
+			expand(v, &fullChroma)
+		}
+		if f.Color.Rec709 {
+			toRec601(luma[2*y*w:min(2*y+2, h)*w], u, v, w)
+		}
+	}
+}
 
-// unpack turns a raw frame into an image in 4:2:0, as it will be encoded:
-// packed 4:2:2 loses every second chroma row here, where that is free. Planar frames are not copied but pointed at.
-// scratch holds what must be moved. The caller has checked len(data) by
-// [Format.size].
-func unpack(scratch *image.YCbCr, data []byte, f Format, w, h, stride int) (image.Image, error) {
+// planarSize is how many bytes unpack makes of a frame, 0 if it cannot.
+func planarSize(f Format, w, h int) int {
 	switch f {
 	case GREY:
-		return &image.Gray{Pix: data, Stride: stride, Rect: image.Rect(0, 0, w, h)}, nil
-	case YU12:
-		cs, ch := (stride+1)/2, (h+1)/2
-		y, c := data[:stride*h], data[stride*h:]
-		return &image.YCbCr{
-			Y: y, Cb: c[:cs*ch], Cr: c[cs*ch : 2*cs*ch],
-			YStride: stride, CStride: cs,
-			SubsampleRatio: image.YCbCrSubsampleRatio420,
-			Rect:           image.Rect(0, 0, w, h),
-		}, nil
-	case NV12:
-		cw, ch := (w+1)/2, (h+1)/2
-		scratch.Cb, scratch.Cr = sized(scratch.Cb, cw*ch), sized(scratch.Cr, cw*ch)
-		for y := range ch {
-			row := data[stride*(h+y):]
-			split(scratch.Cb[y*cw:(y+1)*cw], scratch.Cr[y*cw:(y+1)*cw], row)
-		}
-		return &image.YCbCr{
-			Y: data[:stride*h], Cb: scratch.Cb, Cr: scratch.Cr,
-			YStride: stride, CStride: cw,
-			SubsampleRatio: image.YCbCrSubsampleRatio420,
-			Rect:           image.Rect(0, 0, w, h),
-		}, nil
-	case YUYV, UYVY:
-		sizeYCbCr(scratch, w, h)
-		luma := 0
-		if f == UYVY {
-			luma = 1
-		}
-		for y := range h {
-			row := data[y*stride : y*stride+f.rowBytes(w)]
-			pickLuma(scratch.Y[y*w:(y+1)*w], row[luma:])
-			if y&1 == 0 {
-				c := y / 2 * scratch.CStride
-				pickChroma(scratch.Cb[c:c+scratch.CStride], scratch.Cr[c:c+scratch.CStride], row[1-luma:])
-			}
-		}
-		return scratch, nil
+		return w * h
+	case YUYV, UYVY, NV12, YU12:
+		return w*h + 2*((w+1)/2)*((h+1)/2)
 	}
-	return nil, fmt.Errorf("no JPEG can be made of format %s: %w", f, ErrUnsupported)
+	return 0
+}
+
+// planes are those of a picture that unpack has made; without chroma, if it is grey.
+func planes(b []byte, w, h int) (y, cb, cr []byte) {
+	y, b = b[:w*h], b[w*h:]
+	return y, b[:len(b)/2], b[len(b)/2:]
 }
 
 // pickLuma takes every second byte.

@@ -36,6 +36,7 @@ type node interface {
 type picture struct {
 	format                camera.Format
 	width, height, stride int
+	color                 camera.Color
 }
 
 // buffer is a filled buffer; data is the kernel's memory until it is queued again.
@@ -132,7 +133,7 @@ func capture(ctx context.Context, n node, path string, want camera.Want, yield f
 			f := camera.Frame{
 				Seq: s, Mono: taken(b), Format: pic.format,
 				Width: pic.width, Height: pic.height, Stride: pic.stride,
-				Period: period, Data: b.data,
+				Period: period, Color: pic.color, Data: b.data,
 			}
 			if !yield(f, nil) {
 				return errStopped

@@ -46,7 +46,7 @@ func newFake(t *testing.T) *fake {
 	return &fake{
 		lists:  []camera.Format{camera.YUYV},
 		sized:  []sizes{{minW: 640, minH: 480, maxW: 640, maxH: 480}},
-		chosen: picture{camera.YUYV, 640, 480, 1280},
+		chosen: picture{camera.YUYV, 640, 480, 1280, camera.Color{Limited: true}},
 		period: time.Second / 30,
 		count:  4,
 		event:  event,
@@ -164,6 +164,9 @@ func TestCaptureYieldsWhatIsWholeAndCountsTheRest(t *testing.T) {
 	})
 	if !errors.Is(err, errStopped) {
 		t.Errorf("ended with %v", err)
+	}
+	if got[0].Color != f.chosen.color {
+		t.Errorf("a frame's colours are %+v, the driver said %+v", got[0].Color, f.chosen.color)
 	}
 	var seqs []uint64
 	for _, fr := range got {

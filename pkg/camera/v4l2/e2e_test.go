@@ -7,11 +7,17 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"image"
+	"image/color"
 	"image/jpeg"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unsafe"
@@ -28,10 +34,13 @@ import (
 // driver, as root:
 //
 //	go test -c -tags e2e -o camera.test ./pkg/camera/v4l2
-//	./camera.test -test.v -device /dev/video0 -vivid vivid.0
+//	modprobe vivid n_devs=2 node_types=0x1,0x1
+//	./camera.test -test.v -device /dev/video0 -vivid vivid.0 -second /dev/video1
 var (
 	deviceFlag   = flag.String("device", "", "the device to test with")
 	vividFlag    = flag.String("vivid", "", "the name of the vivid device behind it, as in /sys/bus/platform/drivers/vivid; faults are injected")
+	secondFlag   = flag.String("second", "", "another device, to be used at the same time")
+	holdFlag     = flag.Bool("hold", false, "stream from -device until standard input ends: the other process of a test")
 	loopbackFlag = flag.String("loopback", "", "a v4l2loopback device, which is written to as well")
 	cyclesFlag   = flag.Int("cycles", 100, "starts and stops in the conformance test")
 )
@@ -78,6 +87,8 @@ func TestConformance(t *testing.T) {
 	cameratest.Conformance(t, s, opt)
 }
 
+// Formats and sizes change from one run to the next, in both directions: the
+// buffers of the last run are freed, else the driver answers EBUSY.
 func TestModesAreListedAndReportedAsChosen(t *testing.T) {
 	s := device(t)
 	info, err := s.Describe(t.Context())
@@ -85,10 +96,16 @@ func TestModesAreListedAndReportedAsChosen(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%+v", info)
-	for _, want := range []camera.Want{{}, {Width: 640}, {Width: 1000, Height: 1000}, {Width: 320, Height: 180, FPS: 15}} {
+	for _, want := range []camera.Want{
+		{}, {Width: 640}, {Width: 1000, Height: 1000}, {Width: 320, Height: 180, FPS: 15},
+		{Width: 1280, Height: 720, Format: camera.YUYV}, {Width: 320, Height: 180, Format: camera.NV12},
+	} {
 		for f, err := range s.Frames(t.Context(), want) {
 			if err != nil {
 				t.Fatalf("%+v: %v", want, err)
+			}
+			if want.Format != 0 && f.Format != want.Format {
+				t.Errorf("wanted %+v, got %d bytes of %d×%d %s", want, len(f.Data), f.Width, f.Height, f.Format)
 			}
 			t.Logf("wanted %+v, got %d×%d %s every %v, rows of %d, %d bytes", want, f.Width, f.Height, f.Format, f.Period, f.Stride, len(f.Data))
 			break
@@ -96,12 +113,32 @@ func TestModesAreListedAndReportedAsChosen(t *testing.T) {
 	}
 }
 
-// Every raw format becomes a picture with vivid's colour bars in it.
+// Every raw format, in either range and by either matrix, becomes a picture
+// with vivid's colour bars in it: 75 % of white, yellow, cyan, green, magenta,
+// red and blue, and black, as a JPEG has them.
 func TestEveryFormatBecomesAPicture(t *testing.T) {
 	s := vivid(t)
-	var first *image.YCbCr
-	for _, format := range []camera.Format{camera.YUYV, camera.UYVY, camera.NV12, camera.YU12} {
-		h, err := camera.NewHub(camera.Config{Name: "vivid", Source: s, Want: camera.Want{Width: 320, Height: 180, Format: format}, Linger: -1})
+	defer func() { set(t, s, "quantization", 0); set(t, s, "y_cbcr_encoding", 0) }()
+	const full, limited, rec601, rec709 = 1, 2, 1, 2
+	for _, c := range []struct {
+		format        camera.Format
+		space, matrix int64
+	}{
+		{camera.YUYV, 0, 0},
+		{camera.YUYV, full, rec601},
+		{camera.YUYV, limited, rec601},
+		{camera.YUYV, full, rec709},
+		{camera.YUYV, limited, rec709},
+		{camera.UYVY, limited, rec601},
+		{camera.NV12, limited, rec709},
+		{camera.NV12, 0, 0},
+		{camera.YU12, limited, rec601},
+		{camera.YU12, full, rec709},
+	} {
+		name := fmt.Sprintf("%s, quantization %d, encoding %d", c.format, c.space, c.matrix)
+		set(t, s, "quantization", c.space)
+		set(t, s, "y_cbcr_encoding", c.matrix)
+		h, err := camera.NewHub(camera.Config{Name: "vivid", Source: s, Want: camera.Want{Width: 320, Height: 180, Format: c.format}, Linger: -1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,27 +149,22 @@ func TestEveryFormatBecomesAPicture(t *testing.T) {
 		cancel()
 		<-done
 		if err != nil {
-			t.Errorf("%s: %v", format, err)
+			t.Errorf("%s: %v", name, err)
 			continue
 		}
 		img, err := jpeg.Decode(bytes.NewReader(p.Data))
 		if err != nil {
-			t.Errorf("%s: %v", format, err)
+			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		ycc := img.(*image.YCbCr)
-		if first == nil {
-			first = ycc
-		}
-		// White on the left, near black on the right, in all formats alike.
-		for _, x := range []int{10, 60, 110, 160, 210, 260, 300} {
-			a, b := first.YCbCrAt(x, 150), ycc.YCbCrAt(x, 150)
-			if apart(a.Y, b.Y) > 12 || apart(a.Cb, b.Cb) > 12 || apart(a.Cr, b.Cr) > 12 {
-				t.Errorf("%s: at %d the colour is %v, in the first format %v", format, x, b, a)
+		for i, on := range [8][3]byte{{1, 1, 1}, {1, 1, 0}, {0, 1, 1}, {0, 1, 0}, {1, 0, 1}, {1, 0, 0}, {0, 0, 1}} {
+			x := 20 + 40*i
+			got := img.(*image.YCbCr).YCbCrAt(x, 150)
+			var want color.YCbCr
+			want.Y, want.Cb, want.Cr = color.RGBToYCbCr(191*on[0], 191*on[1], 191*on[2])
+			if apart(got.Y, want.Y) > 6 || apart(got.Cb, want.Cb) > 6 || apart(got.Cr, want.Cr) > 6 {
+				t.Errorf("%s: at %d the colour is %v, not %v", name, x, got, want)
 			}
-		}
-		if l, r := ycc.YCbCrAt(10, 150).Y, ycc.YCbCrAt(300, 150).Y; l < r+50 {
-			t.Errorf("%s: flat: luma %d on the left, %d on the right", format, l, r)
 		}
 	}
 }
@@ -142,6 +174,28 @@ func apart(a, b byte) int { return max(int(a)-int(b), int(b)-int(a)) }
 func TestInjectedFaults(t *testing.T) {
 	s := vivid(t)
 	want := camera.Want{Width: 320, Height: 180, FPS: 30}
+	t.Run("disconnect", func(t *testing.T) {
+		n := 0
+		var got error
+		for _, err := range s.Frames(t.Context(), want) {
+			if got = err; err != nil {
+				break
+			}
+			if n++; n == 10 {
+				set(t, s, "disconnect", 1)
+			}
+		}
+		if !errors.Is(got, camera.ErrAbsent) || !errors.Is(got, unix.ENODEV) {
+			t.Errorf("after %d frames: %v, want ErrAbsent and ENODEV", n, got)
+		}
+		// vivid stays gone until its driver is bound anew, under the same number.
+		bind(t, "unbind")
+		bind(t, "bind")
+		if err := s.Await(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		take(t, s, want, 5)
+	})
 	t.Run("fatal error", func(t *testing.T) {
 		n := 0
 		var got error
@@ -233,27 +287,66 @@ func take(t *testing.T, s *Source, want camera.Want, n int) {
 	}
 }
 
-func TestBusyIsAStateAndItsEndIsSeen(t *testing.T) {
-	s := device(t)
-	other := &Source{path: s.path}
-	ctx, cancel := context.WithCancel(t.Context())
-	streaming, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		n := 0
-		for range other.Frames(ctx, camera.Want{Width: 320, Height: 180}) {
-			if n++; n == 1 {
-				close(streaming)
-			}
-		}
-	}()
-	<-streaming
-	for _, err := range s.Frames(t.Context(), camera.Want{Width: 320, Height: 180}) {
-		if !errors.Is(err, camera.ErrBusy) {
-			t.Errorf("held by another: %v, want ErrBusy", err)
-		}
-		t.Log(err)
+// hold begins another process that streams from the device until it is released.
+func hold(t *testing.T, s *Source) (pid int, release func()) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestHold$", "-hold", "-device", s.path)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
 	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	release = sync.OnceFunc(func() {
+		in.Close()
+		cmd.Wait() // it ends by itself; how is of no interest
+	})
+	t.Cleanup(release)
+	if _, err := io.ReadFull(out, make([]byte, len(holding))); err != nil {
+		t.Fatal("the other process does not stream:", err)
+	}
+	return cmd.Process.Pid, release
+}
+
+const holding = "holding\n"
+
+// TestHold is the other process.
+func TestHold(t *testing.T) {
+	if !*holdFlag {
+		t.Skip("no -hold")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	told := false
+	for _, err := range device(t).Frames(ctx, camera.Want{Width: 320, Height: 180}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !told {
+			told = true
+			os.Stdout.WriteString(holding)
+		}
+	}
+}
+
+func TestAnotherProcessHoldsTheCamera(t *testing.T) {
+	s := device(t)
+	pid, release := hold(t, s)
+	var err error
+	for _, err = range s.Frames(t.Context(), camera.Want{Width: 320, Height: 180}) {
+	}
+	if !errors.Is(err, camera.ErrBusy) || !strings.Contains(err.Error(), strconv.Itoa(pid)) {
+		t.Errorf("held by process %d: %v, want ErrBusy and who it is", pid, err)
+	}
+	t.Log(err)
 	if _, err := s.Describe(t.Context()); err != nil {
 		t.Errorf("cannot be asked while it is busy: %v", err)
 	}
@@ -263,14 +356,36 @@ func TestBusyIsAStateAndItsEndIsSeen(t *testing.T) {
 		free <- time.Now()
 	}()
 	time.Sleep(100 * time.Millisecond) // let it watch
-	closed := time.Now()
-	cancel()
-	<-done
+	told := time.Now()
+	release()
 	select {
 	case at := <-free:
-		t.Logf("free %v after the other was told to stop", at.Sub(closed))
+		t.Logf("free %v after the other was told to stop", at.Sub(told))
 	case <-time.After(5 * time.Second):
 		t.Error("the end of the other was not seen")
+	}
+	take(t, s, camera.Want{Width: 320, Height: 180}, 2)
+}
+
+// Two cameras run side by side, and the end of one does not touch the other.
+func TestTwoCamerasAtOnce(t *testing.T) {
+	one := device(t)
+	if *secondFlag == "" {
+		t.Skip("no -second")
+	}
+	two := &Source{path: *secondFlag}
+	want := camera.Want{Width: 320, Height: 180, FPS: 15}
+	n := 0
+	for _, err := range one.Frames(t.Context(), want) {
+		if err != nil {
+			t.Fatalf("the first after %d frames: %v", n, err)
+		}
+		if n++; n%10 == 1 { // three runs of the second within one of the first
+			take(t, two, want, 5)
+		}
+		if n == 30 {
+			return
+		}
 	}
 }
 
@@ -408,16 +523,8 @@ func play(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	k := &kernel{file: fd, path: path}
-	// struct v4l2_format: the type, then (after 4 bytes where pointers have 8)
-	// struct v4l2_pix_format in a union of 200 bytes.
-	type pix struct{ width, height, format, field, line, size, space, priv, flags, enc, quant, xfer uint32 }
-	set := struct {
-		kind uint32
-		_    [unsafe.Sizeof(uintptr(0)) - 4]byte
-		pix  pix
-		_    [200 - unsafe.Sizeof(pix{})]byte
-	}{kind: v4l2.BufTypeVideoOutput, pix: pix{width: 640, height: 480, format: uint32(camera.MJPEG), field: 1, size: 640 * 480}}
-	if err := k.ioctl(uintptr(3<<30|unsafe.Sizeof(set)<<16|'V'<<8|5), unsafe.Pointer(&set)); err != nil {
+	set := rawFormat{kind: v4l2.BufTypeVideoOutput, pix: rawPix{width: 640, height: 480, format: uint32(camera.MJPEG), field: 1, size: 640 * 480}}
+	if err := k.ioctl(vidiocSFmt, unsafe.Pointer(&set)); err != nil {
 		t.Fatal("S_FMT of the output:", err)
 	}
 	spec := camera.Spec{Name: "feed", Kind: camera.KindPattern}

@@ -26,8 +26,9 @@ import (
 //   - Descriptors are opened by us, with O_CLOEXEC.
 //   - Frame intervals are read where they are discrete only: getFrameInterval
 //     reads others 8 bytes too far on.
-//   - Of a format only size, format and field are set: PixFormat has two
-//     fields where C has one union, so what follows them is shifted.
+//   - Of a format only size, format and field are set, and what the driver
+//     chose is read by ourselves: PixFormat has two fields where C has one
+//     union, so what follows them is shifted.
 type kernel struct {
 	file  int
 	path  string
@@ -181,16 +182,28 @@ func (k *kernel) setFormat(m camera.Mode) error {
 }
 
 func (k *kernel) format() (picture, error) {
-	firm()
-	p, err := v4l2.GetPixFormat(k.Fd())
-	if err != nil {
-		return picture{}, k.errno(err)
+	f := rawFormat{kind: v4l2.BufTypeVideoCapture}
+	if err := k.ioctl(vidiocGFmt, unsafe.Pointer(&f)); err != nil {
+		return picture{}, err
 	}
+	p := f.pix
 	return picture{
-		format: camera.Format(p.PixelFormat),
-		width:  int(p.Width), height: int(p.Height), stride: int(p.BytesPerLine),
+		format: camera.Format(p.format),
+		width:  int(p.width), height: int(p.height), stride: int(p.line),
+		color: meaning(camera.Format(p.format), p.space, p.encoding, p.quantization),
 	}, nil
 }
+
+// rawFormat is struct v4l2_format: the type, then, where pointers want it, a union of 200 bytes.
+type rawFormat struct {
+	kind uint32
+	_    [unsafe.Sizeof(uintptr(0)) - 4]byte
+	pix  rawPix
+	_    [200 - unsafe.Sizeof(rawPix{})]byte
+}
+
+// rawPix is struct v4l2_pix_format.
+type rawPix struct{ width, height, format, field, line, size, space, priv, flags, encoding, quantization, transfer uint32 }
 
 func (k *kernel) setRate(fps float64) (time.Duration, error) {
 	const unit = 1000 // so that 12.5 and 29.97 can be said
@@ -279,6 +292,8 @@ type rawBuffer struct {
 const (
 	vidiocQbuf      = uintptr(3<<30 | unsafe.Sizeof(rawBuffer{})<<16 | 'V'<<8 | 15)
 	vidiocDqbuf     = uintptr(3<<30 | unsafe.Sizeof(rawBuffer{})<<16 | 'V'<<8 | 17)
+	vidiocGFmt      = uintptr(3<<30 | unsafe.Sizeof(rawFormat{})<<16 | 'V'<<8 | 4)
+	vidiocSFmt      = uintptr(3<<30 | unsafe.Sizeof(rawFormat{})<<16 | 'V'<<8 | 5)
 	vidiocGPriority = uintptr(2<<30 | 4<<16 | 'V'<<8 | 67)
 )
 
