@@ -71,6 +71,12 @@ e2e: build deb-arm64 deb-armhf ## The virtual Pi: the package, a camera, broker 
 	@mkdir -p build/e2e
 	go test -tags e2e -count=1 -timeout 20m -v -artifacts -outputdir "$(CURDIR)/build/e2e" ./e2e
 
+.PHONY: life
+life: build deb-arm64 ## The long form of what a Pi goes through: 20 power cuts, 40,000 sessions; about 25 minutes
+	@tools/need $(APT_E2E)
+	@mkdir -p build/e2e
+	go test -tags e2e -count=1 -timeout 60m -v -artifacts -outputdir "$(CURDIR)/build/e2e" ./e2e -run 'TestLife|TestFlat' -life.cuts=20 -life.sessions=40000
+
 SEED := $(or $(SEED),$(shell date +%s))
 
 .PHONY: chaos
