@@ -103,7 +103,7 @@ func TestQuickstart(t *testing.T) {
 	for i, s := range all {
 		command := s.command
 		if name, background := strings.CutSuffix(command, " &"); background {
-			command = name + " & until grep -qE 'listening|to=online' " + name[strings.LastIndex(name, ">")+1:] + "; do sleep 0.02; done" // a person is slower than that
+			command = name + " & until grep -qsE 'listening|to=online' " + name[strings.LastIndex(name, ">")+1:] + "; do sleep 0.02; done" // a person is slower than that
 		}
 		fmt.Fprintf(&script, "{ %s; } 2>&1; echo \"[exit $?]\"; echo '"+mark+"'\n", command, i)
 	}
