@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 
 	"github.com/perchcam/perch/pkg/link"
 )
@@ -18,7 +19,7 @@ func dialer(cfg Config) (func(context.Context) (net.Conn, error), error) {
 	if cfg.Auth.Scheme != "" && !u.Secure() && !u.Loopback() && !cfg.Insecure {
 		return nil, invalid(fmt.Errorf("credentials do not travel over plain %s to another machine: use tls:// or wss://", u.Scheme))
 	}
-	d := &link.Dialer{TLS: cfg.TLS}
+	d := &link.Dialer{TLS: cfg.TLS, Proxy: http.ProxyFromEnvironment}
 	return func(ctx context.Context) (net.Conn, error) {
 		nc, err := d.Dial(ctx, u)
 		if err != nil {
