@@ -43,7 +43,7 @@ func reason(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "no answer in time"
 	}
-	if e, ok := errors.AsType[*net.OpError](err); ok && e.Err != nil {
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Err != nil && !errors.Is(err, link.ErrProxy) {
 		err = e.Err
 		if inner := errors.Unwrap(err); inner != nil {
 			err = inner // without the system call's name
