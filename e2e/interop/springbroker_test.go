@@ -112,10 +112,16 @@ func TestRSocketBrokerResumes(t *testing.T) {
 // perchAsks has the CLI take a snapshot and a stream.
 func perchAsks(t *testing.T, url, device string, flags ...string) {
 	t.Helper()
+	perchAsksBy(t, program(t, "perch"), url, device, flags...)
+}
+
+// perchAsksBy is perchAsks by a CLI of this version or another.
+func perchAsksBy(t *testing.T, cli, url, device string, flags ...string) {
+	t.Helper()
 	dir := t.TempDir()
-	perch(t, append([]string{"--broker", url, "snapshot", device, "-o", filepath.Join(dir, "one.jpg")}, flags...)...)
+	perchOf(t, cli, append([]string{"--broker", url, "snapshot", device, "-o", filepath.Join(dir, "one.jpg")}, flags...)...)
 	picture(t, filepath.Join(dir, "one.jpg"))
-	perch(t, append([]string{"--broker", url, "stream", device, "-n", "20", "-o", filepath.Join(dir, "many")}, flags...)...)
+	perchOf(t, cli, append([]string{"--broker", url, "stream", device, "-n", "20", "-o", filepath.Join(dir, "many")}, flags...)...)
 	files, err := filepath.Glob(filepath.Join(dir, "many", "*.jpg"))
 	if err != nil || len(files) != 20 {
 		t.Errorf("the stream left %d files of 20: %v", len(files), err)
@@ -125,12 +131,12 @@ func perchAsks(t *testing.T, url, device string, flags ...string) {
 	}
 }
 
-// perch runs the CLI.
-func perch(t *testing.T, args ...string) string {
+// perchOf runs a CLI.
+func perchOf(t *testing.T, cli string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, program(t, "perch"), args...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, cli, args...).CombinedOutput()
 	if err != nil {
 		t.Errorf("perch %s: %v\n%s", strings.Join(args, " "), err, out)
 	}

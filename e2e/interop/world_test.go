@@ -35,7 +35,13 @@ func program(t testing.TB, name string) string {
 // ours starts one of our programs, and ends it with the test.
 func ours(t testing.TB, name string, args []string, env ...string) *proc.Process {
 	t.Helper()
-	p, err := proc.Start(program(t, name), args, env)
+	return start(t, program(t, name), args, env...)
+}
+
+// start starts a program of ours, of this version or another.
+func start(t testing.TB, path string, args []string, env ...string) *proc.Process {
+	t.Helper()
+	p, err := proc.Start(path, args, env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +50,7 @@ func ours(t testing.TB, name string, args []string, env ...string) *proc.Process
 			t.Error(err)
 		}
 		if t.Failed() {
-			t.Logf("%s said:\n%s", name, p.Said())
+			t.Logf("%s said:\n%s", filepath.Base(path), p.Said())
 		}
 	})
 	return p
