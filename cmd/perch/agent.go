@@ -90,6 +90,7 @@ func (a *app) logs() *cobra.Command {
 	f := cmd.Flags()
 	f.VarP(&lines, "lines", "n", "of the past, at most")
 	f.StringVar(&o.Level, "level", "info", "`LEVEL` and above: debug, info, warn or error")
+	choices(cmd, "level", "debug", "info", "warn", "error")
 	f.BoolVarP(&o.Follow, "follow", "f", false, "go on with new ones")
 	f.BoolVar(&asJSON, "json", false, "for programs, one object per line")
 	return cmd

@@ -94,7 +94,7 @@ older than --max-age), and a new picture, which waits for the camera's next one.
 	spanFlag(f, &span, "for", 3*time.Second, "how long to stream")
 	spanFlag(f, &maxAge, "max-age", time.Second, "of a picture from memory")
 	f.BoolVar(&asJSON, "json", false, "for programs")
-	want.flags(f)
+	want.flags(a, cmd)
 	return cmd
 }
 

@@ -21,16 +21,23 @@ import (
 type folder struct {
 	root  *os.Root
 	path  string
+	made  bool // by us: where nothing comes into it, it goes again
 	force bool
 	mode  fs.FileMode // of its files
 }
 
 // makeFolder opens a folder, and makes it if it is missing.
 func makeFolder(path string, force bool) (*folder, error) {
+	_, err := os.Lstat(path)
+	made := errors.Is(err, fs.ErrNotExist)
 	if err := os.MkdirAll(path, 0o777); err != nil {
 		return nil, fmt.Errorf("cannot make the folder %s: %w", path, cause(err))
 	}
-	return openFolder(path, force)
+	f, err := openFolder(path, force)
+	if err == nil {
+		f.made = made
+	}
+	return f, err
 }
 
 func openFolder(path string, force bool) (*folder, error) {
@@ -38,7 +45,7 @@ func openFolder(path string, force bool) (*folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the folder %s: %w", path, cause(err))
 	}
-	return &folder{root, path, force, 0o666}, nil
+	return &folder{root: root, path: path, force: force, mode: 0o666}, nil
 }
 
 // cause is an error without the name of the system call and of the file, which our own sentence has.
@@ -49,7 +56,12 @@ func cause(err error) error {
 	return err
 }
 
-func (f *folder) close() { _ = f.root.Close() }
+func (f *folder) close() {
+	_ = f.root.Close()
+	if f.made {
+		_ = os.Remove(f.path) // which a folder with files refuses
+	}
+}
 
 // check says beforehand whether write would refuse the name.
 func (f *folder) check(name string) error {

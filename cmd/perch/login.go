@@ -102,7 +102,16 @@ another one.
 
 The token is read from --token-file, from standard input, or asked for. It is tried before it is saved, in a file that only you
 can read. A profile's token and pin are used with its own broker and no other.`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			switch len(args) {
+			case 0:
+				return hinted(errors.New("which broker?"), "perch-broker add prints the whole line, such as perch login tls://broker.example.org:7878 --pin sha256:…")
+			case 1:
+				return nil
+			}
+			return fmt.Errorf("one broker is enough; %q is an argument too many", args[1])
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := api.CheckName("profile", name); err != nil {
 				return &usageError{err}
@@ -247,7 +256,18 @@ func (a *app) logout() *cobra.Command {
 	return &cobra.Command{
 		Use:   "logout [PROFILE]",
 		Short: "Forget what perch login has saved",
-		Args:  cobra.MaximumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("one profile is enough; %q is an argument too many", args[1])
+			}
+			return nil
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return a.completeProfile(cmd, args, prefix)
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			saved, err := loadProfiles()
 			if err != nil {

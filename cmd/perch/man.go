@@ -20,7 +20,7 @@ func (a *app) man() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f.close()
+			defer f.close()
 			root := cmd.Root()
 			root.DisableAutoGenTag = true
 			if err := doc.GenManTree(root, &doc.GenManHeader{Title: "PERCH", Section: "1", Source: "perch", Manual: "Perch"}, args[0]); err != nil {

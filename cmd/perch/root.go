@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -82,6 +81,8 @@ func (a *app) command() *cobra.Command {
 	f.StringVar(&a.direct, "direct", "", "`ADDRESS` to listen on, such as :7878, for devices that connect to this program and to no broker")
 	spanFlag(f, &a.timeout, "timeout", 10*time.Second, "how long to wait for an answer, or for a stream's first picture")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing but errors")
+	_ = cmd.RegisterFlagCompletionFunc("profile", a.completeProfile)
+	choices(cmd, "dialect", "rsocket-broker", "alibaba", "plain")
 	cmd.AddCommand(a.devices(), a.watchCommand(), a.snapshot(), a.stream(), a.timelapse(), a.album(), a.sensors(), a.set(),
 		a.view(), a.info(), a.cameras(), a.health(), a.metrics(), a.logs(), a.bench(), a.login(), a.logout(), a.profiles(), a.version(), a.man())
 	return cmd
@@ -180,28 +181,4 @@ func fileMeant(arg string, err error) error {
 		return hinted(err, "did you mean -o "+arg+"?")
 	}
 	return err
-}
-
-// completeDevice offers the names of devices to the shell, for one argument.
-func (a *app) completeDevice(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return a.completeDevices(cmd, args, prefix)
-}
-
-// completeDevices does the same for any number of arguments. A broker that does not answer at once offers nothing.
-func (a *app) completeDevices(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-	a.timeout = time.Second
-	var names []string
-	_ = a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
-		list, err := c.Devices(ctx)
-		for _, d := range list {
-			if strings.HasPrefix(d.Name, prefix) && !slices.Contains(args, d.Name) && api.CheckName("device", d.Name) == nil {
-				names = append(names, d.Name)
-			}
-		}
-		return err
-	})
-	return names, cobra.ShellCompDirectiveNoFileComp
 }

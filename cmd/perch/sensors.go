@@ -27,7 +27,7 @@ With --follow it goes on with what happens, until Ctrl-C. Nothing is left out si
 With --json it is one object per line. With --format senml it is for programs that know SenML (RFC 8428): one pack, or with --follow one
 per line, without what SenML has no words for: gaps, errors and sequence numbers.`,
 		Args:              deviceAndNames("sensor"),
-		ValidArgsFunction: a.completeDevice,
+		ValidArgsFunction: a.completeParts(64, sensorsOf),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			device, names := args[0], args[1:]
 			if asJSON {
@@ -67,6 +67,7 @@ per line, without what SenML has no words for: gaps, errors and sequence numbers
 	f.BoolVarP(&follow, "follow", "f", false, "go on, and tell of what happens")
 	f.BoolVar(&latest, "latest", false, "with --follow: only the last state where there is no time for every change")
 	f.Var(&form, "format", "`FORM` of what is written: text, json or senml")
+	choices(cmd, "format", "text", "json", "senml")
 	f.BoolVar(&asJSON, "json", false, "for programs: --format json")
 	return cmd
 }
@@ -251,7 +252,7 @@ The request is never sent twice.`,
 			}
 			return deviceAndNames("output")(nil, args[:2])
 		},
-		ValidArgsFunction: a.completeDevice,
+		ValidArgsFunction: a.completeOutput,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.within(cmd.Context(), func(ctx context.Context, c *client.Client) error {
 				s, err := c.Set(ctx, args[0], args[1], args[2] == "on", span)

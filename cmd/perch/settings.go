@@ -34,7 +34,7 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.pin, "pin", "", "`PIN` of the broker's key, as perch-broker prints it (default $PERCH_BROKER_PIN)")
 	f.StringVar(&s.ca, "ca", "", "`FILE` with the certificates that the broker's must be signed by (default $PERCH_TLS_CA)")
 	f.BoolVar(&s.insecure, "insecure", false, "let the token travel unencrypted to other machines (default $PERCH_INSECURE)")
-	f.StringVar(&s.dialect, "dialect", "", "what the broker speaks: rsocket-broker, alibaba or plain `NAME`; Perch's own understands all (default $PERCH_DIALECT, or rsocket-broker)")
+	f.StringVar(&s.dialect, "dialect", "", "`NAME` of what the broker speaks: rsocket-broker, which Perch's own does, alibaba or plain (default $PERCH_DIALECT)")
 }
 
 var errNoBroker = hinted(&usageError{errors.New("no broker is named")},

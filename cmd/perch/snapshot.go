@@ -53,10 +53,11 @@ appears under its name only when it is whole.`,
 	f.StringVarP(&s.out, "output", "o", "", "`FILE` or folder to write to, or - for standard output")
 	f.BoolVarP(&s.force, "force", "f", false, "overwrite")
 	f.BoolVar(&s.all, "all", false, "one picture of each device that is online")
-	s.want.flags(f)
+	s.want.flags(a, cmd)
 	spanFlag(f, &s.maxAge, "max-age", 0, "take a picture that is no older, instead of a new one")
 	f.BoolVar(&s.settled, "settled", false, "wait until exposure and colour have settled")
 	f.Var(&s.show, "show", "`HOW` a terminal is shown the picture: auto, kitty, iterm2 or sixel")
+	choices(cmd, "show", "auto", "kitty", "iterm2", "sixel")
 	return cmd
 }
 

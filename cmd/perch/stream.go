@@ -48,8 +48,8 @@ With --json the summary is one object on standard output.`,
 			switch {
 			case keep != api.KeepNewest && keep != api.KeepAll:
 				return &usageError{fmt.Errorf("--keep %s: it must be newest or all", api.Text(keep))}
-			case fps < 0:
-				return &usageError{errors.New("--fps must be positive")}
+			case fps < 0 || fps > 240:
+				return &usageError{errors.New("--fps must be more than 0, and 240 at most")}
 			case asJSON && out == "-":
 				return &usageError{errors.New("--json and -o - both want standard output")}
 			}
@@ -76,13 +76,15 @@ With --json the summary is one object on standard output.`,
 	f.StringVarP(&out, "output", "o", "", "`DIR` for the files, which is made if it is missing; or - for standard output")
 	f.VarP((*number)(&n), "count", "n", "how many pictures (default without end)")
 	spanFlag(f, &span, "for", 0, "how long (default without end)")
-	f.Float64Var(&fps, "fps", 0, "pictures per second, at most (default the camera's own)")
-	f.StringVar(&keep, "keep", api.KeepNewest, "`newest` skips what there is no time for, all keeps as much as the device can hold")
+	f.Float64Var(&fps, "fps", 0, "`RATE` in pictures per second, at most (default the camera's own)")
+	f.StringVar(&keep, "keep", api.KeepNewest, "`WHAT` becomes of pictures there is no time for: newest skips them, all has the device keep what it can hold")
 	f.StringVar(&format, "format", "", "`FORMAT` of the pictures, jpeg or h264 (default jpeg)")
 	f.BoolVar(&share, "share", false, "one stream from the device for everybody who asks for the same, which spares its uplink")
 	f.BoolVarP(&force, "force", "f", false, "overwrite")
 	f.BoolVar(&asJSON, "json", false, "the summary for programs")
-	want.flags(f)
+	want.flags(a, cmd)
+	choices(cmd, "keep", api.KeepNewest, api.KeepAll)
+	choices(cmd, "format", api.FormatJPEG, api.FormatH264)
 	return cmd
 }
 

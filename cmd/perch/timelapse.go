@@ -61,7 +61,7 @@ camera may be off. Without -n or --for it goes on until Ctrl-C.
 	spanFlag(f, &span, "for", 0, "how long (default without end)")
 	f.BoolVarP(&force, "force", "f", false, "overwrite")
 	f.BoolVar(&settled, "settled", false, "wait each time until exposure and colour have settled")
-	want.flags(f)
+	want.flags(a, cmd)
 	return cmd
 }
 

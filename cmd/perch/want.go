@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -18,11 +19,13 @@ type picture struct {
 	wait    time.Duration
 }
 
-func (p *picture) flags(f *pflag.FlagSet) {
+func (p *picture) flags(a *app, cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&p.camera, "camera", "", "`NAME` of the camera (default the device's first)")
-	f.Var(&p.size, "size", "`WxH` in pixels, at most (default the camera's own)")
+	f.Var(&p.size, "size", "`WxH` in pixels that it must fit into, with the proportions it has (default the camera's own)")
 	f.Var((*percent)(&p.quality), "quality", "of the JPEG, `1-100` (default the device's choice)")
 	spanFlag(f, &p.wait, "wait", 0, "how long to wait for a device that is away (default the broker's choice)")
+	_ = cmd.RegisterFlagCompletionFunc("camera", a.completeCamera)
 }
 
 // number is how many of something, as a flag. 0 is not set.
@@ -102,7 +105,11 @@ func spanFlag(f *pflag.FlagSet, d *time.Duration, name string, value time.Durati
 	f.Var((*span)(d), name, usage)
 }
 
-const maxSide = 16384 // pixels, as pkg/api has it
+// Sides of a picture, in pixels.
+const (
+	minSide = 16    // of less there is nothing to see
+	maxSide = 16384 // as pkg/api has it
+)
 
 // pixels is a size such as 640x480, as a flag.
 type pixels struct{ w, h int }
@@ -124,8 +131,8 @@ func (p *pixels) Set(s string) error {
 	switch {
 	case !ok || err1 != nil || err2 != nil || p.w < 1 || p.h < 1:
 		return errors.New("it must be like 640x480")
-	case max(p.w, p.h) > maxSide:
-		return fmt.Errorf("a side may have %d pixels at most", maxSide)
+	case max(p.w, p.h) > maxSide, min(p.w, p.h) < minSide:
+		return fmt.Errorf("a side may have %d to %d pixels", minSide, maxSide)
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func TestFlags(t *testing.T) {
 		{&d, []string{"", "5", "-1s", "0s", "soon"}},
 		{&n, []string{"", "0", "-1", "1.5", "many", "4294967296"}},
 		{&q, []string{"", "0", "101", "best"}},
-		{&size, []string{"", "640", "640x", "0x480", "640x-1", "20000x1", "big"}},
+		{&size, []string{"", "640", "640x", "0x480", "640x-1", "20000x100", "10000x1", "big"}},
 	} {
 		for _, text := range tc.wrong {
 			if err := tc.flag.Set(text); err == nil {
