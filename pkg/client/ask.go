@@ -101,6 +101,7 @@ func answer[T any](ctx context.Context, c *Client, q question) (T, error) {
 // the first after an interruption, what that was; an error of it ends the stream, io.EOF in good order.
 type follow struct {
 	window uint32
+	pace   func() uint32 // the window of each pull; nil: window
 	ask    func() (q question, limit uint32)
 	take   func(n *conn, p peer.Payload, cut error) (more bool, err error)
 }
@@ -178,7 +179,11 @@ func (c *Client) followOnce(ctx context.Context, f follow, q question, limit uin
 	if err != nil {
 		return false, time.Now(), true, err
 	}
-	for p, err := range n.requester().RequestStream(ctx, req, peer.Window(f.window), peer.Limit(limit)) {
+	window := peer.Window(f.window)
+	if f.pace != nil {
+		window = peer.Pace(f.pace)
+	}
+	for p, err := range n.requester().RequestStream(ctx, req, window, peer.Limit(limit)) {
 		if err != nil {
 			return got, n.lost(), true, err
 		}

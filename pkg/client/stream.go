@@ -26,7 +26,7 @@ type StreamOptions struct {
 }
 
 const (
-	newestWindow = 2 // pictures under way: one more than the one being looked at, so that the link is not idle
+	newestWindow = 2 // pictures under way for a loop that is quick: one more than the one being looked at, so that the link is not idle
 	allWindow    = 16
 )
 
@@ -35,11 +35,11 @@ const (
 func (c *Client) Stream(ctx context.Context, device string, o StreamOptions) iter.Seq2[Picture, error] {
 	return func(yield func(Picture, error) bool) {
 		s := &stream{c: c, device: device, ctx: ctx, o: o, yield: yield}
-		window := uint32(newestWindow)
-		if o.KeepAll {
-			window = allWindow
+		f := follow{window: allWindow, ask: s.ask, take: s.take}
+		if !o.KeepAll {
+			f.pace = s.pace
 		}
-		if err := c.follow(ctx, follow{window: window, ask: s.ask, take: s.take}); err != nil {
+		if err := c.follow(ctx, f); err != nil {
 			yield(Picture{}, err)
 		}
 	}
@@ -55,6 +55,23 @@ type stream struct {
 
 	taken uint32
 	last  api.FrameHeader // of the newest picture; none while taken is 0
+
+	// Of a stream of the newest pictures. A loop that takes longer than the camera for a picture would find the next one old if
+	// it had been asked for before.
+	quick  bool          // the loop was done with the last picture in time for the next
+	window uint32        // what pace gave last
+	ahead  bool          // the next picture was asked for before the loop had the last
+	period time.Duration // between the camera's pictures; 0 while it is not known
+	passed uint64        // pictures that were passed over since the last, and what they had skipped
+}
+
+// pace is how many pictures are wanted under way.
+func (s *stream) pace() uint32 {
+	s.window = 1
+	if s.quick && s.taken+1 != s.o.Count {
+		s.window = newestWindow
+	}
+	return s.window
 }
 
 func (s *stream) ask() (question, uint32) {
@@ -68,7 +85,11 @@ func (s *stream) ask() (question, uint32) {
 	if s.taken > 0 && !o.Share {
 		r.From = &api.Position{Boot: s.last.Boot, Seq: s.last.Seq + 1}
 	}
+	s.quick, s.ahead = false, false
 	limit := o.Count
+	if !o.KeepAll {
+		limit = 0 // it is pace that keeps to it: a picture that is passed over does not count
+	}
 	if limit > 0 {
 		limit -= s.taken
 	}
@@ -80,12 +101,26 @@ func (s *stream) take(n *conn, p peer.Payload, cut error) (bool, error) {
 	if err != nil {
 		return true, err
 	}
+	waited := s.ahead && !s.quick
+	s.ahead = s.window > 1
+	if waited && cut == nil && !s.o.KeepAll {
+		s.passed += pic.Skipped + 1
+		return true, nil
+	}
 	if cut != nil {
 		pic.Gap = gap(s.last, pic.FrameHeader, cut)
 	}
+	pic.Skipped += s.passed
+	s.passed = 0
+	if s.taken > 0 && pic.Boot == s.last.Boot && pic.Seq > s.last.Seq {
+		s.period = time.Duration(pic.MonoNS-s.last.MonoNS) / time.Duration(pic.Seq-s.last.Seq)
+	}
 	s.taken++
 	s.last = pic.FrameHeader
-	return s.yield(pic, nil) && s.taken != s.o.Count, nil
+	began := time.Now()
+	more := s.yield(pic, nil) && s.taken != s.o.Count
+	s.quick = time.Since(began) <= s.period
+	return more, nil
 }
 
 // gap says what is missing between two pictures.

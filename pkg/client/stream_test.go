@@ -83,6 +83,40 @@ func TestStreamSlowViewer(t *testing.T) {
 	})
 }
 
+// A picture is new when the loop has it, however long the loop takes and if it changes its pace: two periods of the camera and the way
+// there, and a laptop's way to ask for it.
+func TestStreamIsNewForEveryLoop(t *testing.T) {
+	const period, latency = time.Second / 30, 20 * time.Millisecond
+	for _, pace := range []time.Duration{0, 10 * time.Millisecond, 34 * time.Millisecond, 200 * time.Millisecond, time.Second, 10 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			w := clienttest.New(t)
+			w.Laptop.Path(simlink.Path{Latency: latency})
+			w.Join(&clienttest.Device{Name: "hen-house"})
+			c := dial(t, w)
+			n, next := uint32(0), uint64(0)
+			const count = 40
+			for p, err := range c.Stream(t.Context(), "hen-house", client.StreamOptions{Count: count}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if age := time.Since(p.At); age > 2*period+latency && n > 0 { // the first one waits for its age to be known
+					t.Errorf("a loop of %v: picture %d is %v old", pace, n, age)
+				}
+				if n > 0 && p.Seq != next+p.Skipped {
+					t.Errorf("a loop of %v: number %d with %d skipped after %d", pace, p.Seq, p.Skipped, next-1)
+				}
+				next = p.Seq + 1
+				if n++; n > 10 && n < 30 {
+					time.Sleep(pace)
+				}
+			}
+			if n != count {
+				t.Errorf("a loop of %v: %d pictures", pace, n)
+			}
+		})
+	}
+}
+
 // The laptop's own link breaks again and again: the session goes on, and so does the stream, without any gap.
 func TestStreamOverCuts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -20,7 +20,8 @@ type inbox struct {
 	bytes   int        // in queue, and part's memory
 	granted uint32     // elements the other end may still send
 	window  uint32
-	limit   uint32 // elements that may still be asked for; maxN: without limit
+	pace    func() uint32 // gives the window of each pull; nil where it stays
+	limit   uint32        // elements that may still be asked for; maxN: without limit
 	part    Payload
 	partial bool
 	ending  bool          // COMPLETE came with a fragment that was not the last
@@ -194,6 +195,9 @@ func (st *stream) take(ctx context.Context) (Payload, error) {
 			return Payload{}, context.Cause(ctx)
 		}
 		st.mu.Lock()
+		if st.in.pace != nil {
+			st.in.window = st.in.pace()
+		}
 		ask := st.in.ask()
 		if ask > 0 {
 			st.s.Request(ask)

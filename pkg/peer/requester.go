@@ -30,11 +30,23 @@ func (r Requester) Session() *session.Conn { return r.c }
 // Option says how a stream is asked for.
 type Option func(*asked)
 
-type asked struct{ window, limit uint32 }
+type asked struct {
+	window, limit uint32
+	pace          func() uint32
+}
 
 // Window lets n elements be asked for and not yet taken, 1 … 2³¹-1. With 1 an element is asked for when it
 // is pulled, not before. The default is Config.Window.
 func Window(n uint32) Option { return func(a *asked) { a.window = min(max(n, 1), maxN) } }
+
+// Pace is a Window that is asked for anew with each element that is pulled: for whoever sometimes wants the next one under way, and
+// sometimes not yet.
+func Pace(window func() uint32) Option {
+	return func(a *asked) {
+		a.pace = func() uint32 { return min(max(window(), 1), maxN) }
+		a.window = a.pace()
+	}
+}
 
 // Limit asks for n elements in all and leaves the stream after the last of them. 0 is no limit.
 func Limit(n uint32) Option {
@@ -46,7 +58,7 @@ func Limit(n uint32) Option {
 }
 
 func (r Requester) options(opts []Option) asked {
-	a := asked{r.p.cfg.Window, maxN}
+	a := asked{window: r.p.cfg.Window, limit: maxN}
 	for _, o := range opts {
 		o(&a)
 	}
@@ -55,7 +67,7 @@ func (r Requester) options(opts []Option) asked {
 
 // RequestResponse asks and waits for the one answer. COMPLETE without an answer is a zero Payload.
 func (r Requester) RequestResponse(ctx context.Context, req Payload) (Payload, error) {
-	st, err := r.open(ctx, core.FrameTypeRequestResponse, req, asked{1, 1}, 0)
+	st, err := r.open(ctx, core.FrameTypeRequestResponse, req, asked{window: 1, limit: 1}, 0)
 	if err != nil {
 		return Payload{}, err
 	}
@@ -139,7 +151,7 @@ func (r Requester) open(ctx context.Context, kind core.FrameType, req Payload, a
 	st := &stream{p: r.p, kind: kind, asks: true}
 	first := min(a.window, a.limit)
 	st.in.init(a.window, a.limit)
-	st.in.granted = first
+	st.in.granted, st.in.pace = first, a.pace
 	if st.in.limit != maxN {
 		st.in.limit -= first
 	}
