@@ -102,6 +102,7 @@ func (a *Agent) Metrics() []byte {
 		e.gauge("perch_camera_state", "1 for the state the camera is in.", 1, "camera", name, "state", string(k.State().Phase))
 		e.counter("perch_camera_frames_total", "Frames the camera gave.", float64(s.Frames), "camera", name)
 		e.counter("perch_camera_lost_total", "Frames the camera counted and did not give.", float64(s.Lost), "camera", name)
+		e.counter("perch_camera_copied_total", "Frames that were copied because somebody wanted them: once, whatever the number of viewers.", float64(s.Copied), "camera", name)
 		e.counter("perch_camera_encoded_total", "Pictures that were computed and not passed through.", float64(s.Encoded), "camera", name)
 		e.counter("perch_camera_starts_total", "Times the sensor was started.", float64(s.Starts), "camera", name)
 		e.counter("perch_camera_failures_total", "Times a capture ended with an error.", float64(s.Failures), "camera", name)

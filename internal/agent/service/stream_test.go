@@ -3,6 +3,7 @@ package service_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -131,6 +132,23 @@ func TestStreamKeepsToTheRate(t *testing.T) {
 			t.Errorf("50 pictures at 5 a second took %v", took)
 		}
 	})
+}
+
+// A picture is new when the viewer has it, however few it asks for: two periods of the camera at most, for here the way takes no time.
+func TestStreamIsNewAtEveryRate(t *testing.T) {
+	for _, fps := range []float64{0.1, 0.5, 1, 5, 12, 29, 30} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDevice(t, nil)
+			n := 0
+			d.watch(t, fmt.Sprintf(`{"fps":%g}`, fps), func(h api.FrameHeader) bool {
+				if age := camera.Mono() - time.Duration(h.MonoNS); age > 2*time.Second/30 {
+					t.Errorf("at %g a second picture %d is %v old", fps, n, age)
+				}
+				n++
+				return n < 30
+			})
+		})
+	}
 }
 
 func TestStreamKeepsAllOverAnOutage(t *testing.T) {
