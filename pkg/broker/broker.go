@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,8 @@ type Config struct {
 	// For WebSockets: the names under which a browser may know the broker, beside those it listens on; and the pages that
 	// may connect to it, beside those of its own host, such as https://*.example.org.
 	Hosts, Origins []string
+	// Page makes what is served beside the WebSockets at a path, such as the live page. nil: nothing is.
+	Page func(path string) (http.Handler, error)
 
 	Wait    time.Duration // how long a request waits for a device that is away; 2 s. A request may ask for up to MaxWait
 	MaxWait time.Duration // 60 s
@@ -68,7 +71,8 @@ type Broker struct {
 	routes   atomic.Int64  // requests that are not through
 	draining atomic.Bool   // no new sessions and requests
 	stopping chan struct{} // closed when it is true
-	idle     chan struct{} // told when routes falls to 0 while draining
+	idle     chan struct{} // told when routes falls to 0 while draining,
+	unlinked chan struct{} // and when the last link is gone
 
 	listeners []*listener  // owned by Listen and Run
 	opsAt     net.Listener // likewise; nil: none
@@ -96,7 +100,7 @@ func New(cfg Config) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, log: cfg.Log, started: time.Now(), registry: newRegistry(), legs: map[*session.Conn]*leg{},
-		links: map[net.Conn]struct{}{}, idle: make(chan struct{}, 1),
+		links: map[net.Conn]struct{}{}, idle: make(chan struct{}, 1), unlinked: make(chan struct{}, 1),
 		held: map[string]int{}, stopping: make(chan struct{}),
 	}
 	for _, url := range cfg.Listen {
@@ -262,7 +266,16 @@ func (b *Broker) drain(stop context.Context) {
 	last, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	b.server.Close(last, core.ErrorCodeConnectionError, "draining")
+	// They hang up when they have heard it. Who closes first loses it for those who are writing: see session's lingering.
 	b.mu.Lock()
+	for len(b.links) > 0 && last.Err() == nil {
+		b.mu.Unlock()
+		select {
+		case <-b.unlinked:
+		case <-last.Done():
+		}
+		b.mu.Lock()
+	}
 	for nc := range b.links { // those that have no session, and those that do not take our last words
 		_ = nc.Close()
 	}
@@ -295,7 +308,14 @@ func (b *Broker) Serve(nc net.Conn) {
 	defer func() {
 		b.mu.Lock()
 		delete(b.links, nc)
+		last := len(b.links) == 0 && b.draining.Load()
 		b.mu.Unlock()
+		if last {
+			select {
+			case b.unlinked <- struct{}{}:
+			default:
+			}
+		}
 	}()
 	remote := nc.RemoteAddr()
 	err := b.server.Serve(nc)

@@ -139,12 +139,52 @@ func TestDrain(t *testing.T) {
 			t.Errorf("draining took %v", d)
 		}
 		for _, e := range []*end{cam, l} {
-			// Who writes at that very moment meets the closed link first, and hears of the end when it tries to resume.
-			if e, ok := errors.AsType[*session.Error](e.ended()); !ok || e.Text != "draining" && e.Code != core.ErrorCodeRejectedResume {
-				t.Errorf("a session ended with %v", e)
-			}
+			wantError(t, e.ended(), core.ErrorCodeConnectionError, "draining")
 		}
 	})
+}
+
+// Everybody hears that the broker drains, also those who are writing at that very moment.
+func TestDrainIsHeard(t *testing.T) {
+	s := newShop(t, Config{Listen: []string{"tcp://127.0.0.1:0"}})
+	var work sync.WaitGroup
+	defer work.Wait()
+	const many = 60
+	ends := make(chan error, many)
+	for range many {
+		p, err := peer.New(peer.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := session.NewClient(session.ClientConfig{Setup: composed(laptopSetup(), true), Dial: func(ctx context.Context) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", s.listeners[0].Addr().String())
+		}}, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		work.Go(func() { ends <- c.Run(context.Background()) })
+		work.Go(func() {
+			for c.Err() == nil {
+				_ = p.Requester(c.Conn).FireAndForget(t.Context(), peer.Payload{Metadata: to("nobody", "x"), Data: make([]byte, 10_000)})
+			}
+		})
+	}
+	for deadline := time.Now().Add(20 * time.Second); s.counters[sessionsAccepted].Load() < many || s.counters[requests].Load() < 20*many; {
+		if time.Sleep(time.Millisecond); time.Now().After(deadline) {
+			t.Fatal("not all are there in time")
+		}
+	}
+	before := time.Now()
+	s.stop()
+	s.work.Wait()
+	if took := time.Since(before); took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	for range many {
+		if e, ok := errors.AsType[*session.Error](<-ends); !ok || e.Text != "draining" {
+			t.Errorf("a session ended with %v", e)
+		}
+	}
 }
 
 func TestDrainGivesUp(t *testing.T) {

@@ -30,8 +30,20 @@ func (b *Broker) serveWeb(l *listener, work *sync.WaitGroup) error {
 		hosts = append(hosts, l.url.Hostname())
 	}
 	refused := func() { b.counters.add(websRefused) }
+	page := http.NotFoundHandler()
+	if b.cfg.Page != nil {
+		var err error
+		if page, err = b.cfg.Page(l.path); err != nil {
+			return err
+		}
+	}
 	mux := http.NewServeMux()
+	mux.Handle("/", page)
 	mux.HandleFunc("GET "+exactly(l.path), func(w http.ResponseWriter, r *http.Request) {
+		if b.cfg.Page != nil && r.Header.Get("Upgrade") == "" {
+			page.ServeHTTP(w, r)
+			return
+		}
 		b.mu.Lock()
 		stopping := b.draining.Load()
 		if !stopping {

@@ -42,7 +42,7 @@ type Server struct {
 	mu       sync.Mutex // guards the following
 	sessions map[*Conn]struct{}
 	byToken  map[[sha256.Size]byte]*Conn
-	closed   bool
+	closed   *Error // what Close says; nil before it
 	stats    ServerStats
 }
 
@@ -234,8 +234,8 @@ func (s *Server) begin(l *link, f Frame) (*Conn, error) {
 func (s *Server) enter(c *Conn, token [sha256.Size]byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return Errorf(core.ErrorCodeConnectionError, "the server is closing")
+	if s.closed != nil {
+		return s.closed
 	}
 	if err := c.Err(); err != nil { // from here on its end finds it in the tables
 		return protocolError("%v", err)
@@ -362,7 +362,7 @@ func noMore(err error) *Error { return Errorf(core.ErrorCodeRejectedResume, "%v"
 // been written or ctx is over.
 func (s *Server) Close(ctx context.Context, code core.ErrorCode, text string) {
 	s.mu.Lock()
-	s.closed = true
+	s.closed = &Error{code, text}
 	all := make([]*Conn, 0, len(s.sessions))
 	for c := range s.sessions {
 		all = append(all, c)
