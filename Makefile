@@ -13,6 +13,8 @@ APT_LINT  := $(APT_CROSS) shellcheck
 APT_PACKAGES := $(APT_CROSS) lintian systemd qemu-user-static
 APT_E2E   := $(APT_CROSS) qemu-system-arm qemu-utils qemu-user-static e2fsprogs kmod cpio xz-utils mount make
 
+APT_BENCH := mosquitto
+
 DEB_ARCHS := arm64 armhf amd64
 CLIS      := $(foreach os,linux darwin windows,$(os)-amd64 $(os)-arm64)
 
@@ -95,6 +97,29 @@ soak: ## The broker under churn, cuts and streams for half an hour, ends with no
 .PHONY: interop
 interop: build ## Others' peers and brokers: rsocket-js, rsocket-java, rsocket-go, rsocket-broker; at most 8 minutes
 	e2e/interop/run.sh
+
+# What make bench measures: BLOCKS of each, of all groups or of GROUP="one eight tls …". BLOCKS=3 is the quick form.
+BLOCKS := 20
+GROUP  :=
+
+build/bin/bench: FORCE
+	@tools/need $(APT_BUILD)
+	go build -C bench -buildvcs=true -o ../build/bin/bench .
+
+.PHONY: FORCE
+FORCE:
+
+.PHONY: bench
+bench: build build/bin/bench ## Perch side by side with relay, HTTP, NATS, mosquitto and rsocket-go; half an hour (BLOCKS=3: five minutes)
+	@tools/need $(APT_BENCH)
+	go build -C bench -o ../build/bin/nats-server github.com/nats-io/nats-server/v2
+	build/bin/bench -blocks $(BLOCKS) $(GROUP)
+	@build/bin/bench -table >build/bench/table.md && echo "The whole table is in build/bench/table.md."
+
+.PHONY: bench-guard
+bench-guard: build build/bin/bench ## What CI guards of it: no allocation for a frame, and a wide ratio to a relay
+	go test -count=1 -timeout 5m -run 'Allocates|Allocations' ./pkg/session ./pkg/broker ./pkg/peer ./pkg/camera/...
+	build/bin/bench -guard -blocks 5
 
 .PHONY: setup
 setup: ## Install every Debian package that any target needs
