@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,8 +19,8 @@ import (
 	"github.com/perchcam/perch/pkg/peer"
 )
 
-// triggered is a device with a door, a motion sensor, a light that shows viewing, and triggers.
-func triggered(t *testing.T, triggers string, bytes int) (*device, *gpiotest.Lines) {
+// triggered is a device with a door, a motion sensor, a light that shows viewing, triggers, and a log.
+func triggered(t *testing.T, triggers string, size int) (*device, *gpiotest.Lines, *bytes.Buffer) {
 	t.Helper()
 	sensors, err := gpio.ParseSensors("door=gpio:GPIO17,pull=down,class=door,debounce=0;pir=gpio:GPIO27,class=motion,debounce=0")
 	if err != nil {
@@ -38,14 +39,17 @@ func triggered(t *testing.T, triggers string, bytes int) (*device, *gpiotest.Lin
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newDevice(t, func(c *service.Config) { c.Board, c.Triggers, c.Album = board, specs, bytes })
+	log := &bytes.Buffer{}
+	d := newDevice(t, func(c *service.Config) {
+		c.Board, c.Triggers, c.Album, c.Log = board, specs, size, slog.New(slog.NewTextHandler(log, nil))
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{}, 2)
 	go func() { _ = board.Run(ctx); ended <- struct{}{} }()
 	go func() { d.service.RunTriggers(ctx); ended <- struct{}{} }()
 	t.Cleanup(func() { cancel(); <-ended; <-ended })
 	time.Sleep(time.Second)
-	return d, lines
+	return d, lines, log
 }
 
 // press lets an input become active and inactive again, and gives its triggers time.
@@ -83,7 +87,7 @@ func numbers(a api.Album) string {
 // A door that opens while the link is down: its pictures are there when it is back, and can be fetched.
 func TestAlbumIsFilledWithoutALink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, lines := triggered(t, "on=door:rise do=snapshot:front,keep=3;on=pir:change do=snapshot:back,keep=2", 1<<20)
+		d, lines, _ := triggered(t, "on=door:rise do=snapshot:front,keep=3;on=pir:change do=snapshot:back,keep=2", 1<<20)
 		press(lines, "GPIO17", 1)
 		if got := numbers(d.album(t, "")); got != "1:front:door:true" {
 			t.Errorf("after one opening: %s", got)
@@ -125,7 +129,7 @@ func TestAlbumIsFilledWithoutALink(t *testing.T) {
 // Each trigger keeps its own number of pictures, and all together no more than the album's bytes; what leaves is counted.
 func TestAlbumIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, lines := triggered(t, "on=door:rise do=snapshot:front,keep=2;on=pir:rise do=snapshot:front,keep=100", 1<<20)
+		d, lines, _ := triggered(t, "on=door:rise do=snapshot:front,keep=2;on=pir:rise do=snapshot:front,keep=100", 1<<20)
 		press(lines, "GPIO27", 1)
 		press(lines, "GPIO17", 3)
 		a := d.album(t, "")
@@ -135,7 +139,7 @@ func TestAlbumIsBounded(t *testing.T) {
 	})
 	size := len(cameratest.Grey(64, 48, 128))
 	synctest.Test(t, func(t *testing.T) {
-		d, lines := triggered(t, "on=door:rise do=snapshot:front,keep=100", 3*size+size/2)
+		d, lines, _ := triggered(t, "on=door:rise do=snapshot:front,keep=100", 3*size+size/2)
 		press(lines, "GPIO17", 5)
 		a, st := d.album(t, ""), d.service.AlbumStats()
 		if len(a.Pictures) != 3 || a.Pictures[2].Picture != 5 || a.Gone[api.GoneRoom] != 2 || st.Pictures != 3 || st.Bytes > 3*size+size/2 {
@@ -143,7 +147,7 @@ func TestAlbumIsBounded(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		d, lines := triggered(t, "on=door:rise do=snapshot:front,keep=100", size/2)
+		d, lines, _ := triggered(t, "on=door:rise do=snapshot:front,keep=100", size/2)
 		press(lines, "GPIO17", 1)
 		if a := d.album(t, ""); len(a.Pictures) != 0 || a.Gone[api.GoneTooLarge] != 1 {
 			t.Errorf("%s, gone %v", numbers(a), a.Gone)
@@ -154,15 +158,21 @@ func TestAlbumIsBounded(t *testing.T) {
 // A camera that gives no picture costs that picture, which is counted; the next one is taken as ever. While one is taken, it is shown.
 func TestTriggersOutliveTheirCamera(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, lines := triggered(t, "on=door:rise do=snapshot:front", 1<<20)
-		d.front.Break(camera.ErrBusy)
-		press(lines, "GPIO17", 2)
-		d.front.Mend()
-		time.Sleep(time.Minute)
+		d, lines, log := triggered(t, "on=door:rise do=snapshot:front,keep=1", 1<<20)
+		for range 10 {
+			d.front.Break(camera.ErrBusy)
+			press(lines, "GPIO17", 2)
+			d.front.Mend()
+			time.Sleep(time.Minute)
+			press(lines, "GPIO17", 1)
+		}
+		if n := strings.Count(log.String(), "\n"); n < 2 || n > 4 || !strings.Contains(log.String(), "gets no pictures") || !strings.Contains(log.String(), "again") {
+			t.Errorf("a camera that comes and goes is logged as\n%s", log)
+		}
 		shown := len(lines.Line("GPIO23").Levels())
 		press(lines, "GPIO17", 1)
 		a := d.album(t, "")
-		if len(a.Pictures) != 1 || a.Gone[api.GoneFailed] != 2 {
+		if len(a.Pictures) != 1 || a.Gone[api.GoneFailed] != 20 {
 			t.Errorf("%s, gone %v", numbers(a), a.Gone)
 		}
 		if levels := lines.Line("GPIO23").Levels(); len(levels) != shown+2 || !levels[shown] || levels[shown+1] {
@@ -174,7 +184,7 @@ func TestTriggersOutliveTheirCamera(t *testing.T) {
 // Edges that come while the camera is slow have one picture together: it is newer than all of them.
 func TestEdgesShareANewerPicture(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, lines := triggered(t, "on=door:change do=snapshot:front,keep=100,pause=100ms", 1<<20)
+		d, lines, _ := triggered(t, "on=door:change do=snapshot:front,keep=100,pause=100ms", 1<<20)
 		d.front.Start = 5 * time.Second
 		lines.Line("GPIO17").Drive(true) // the picture that this asks for takes its time
 		for range 4 {

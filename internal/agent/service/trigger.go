@@ -13,6 +13,9 @@ import (
 // shotLimit is how long a trigger waits for its picture. A camera that is off takes a second or two to start.
 const shotLimit = 15 * time.Second
 
+// quietTime is how long a camera that comes and goes is not logged again. The album counts every time.
+const quietTime = 10 * time.Minute
+
 // RunTriggers takes the pictures that the triggers ask for, with or without a link, until ctx ends. Each trigger has a loop of its own, so
 // that a camera that hangs delays no other.
 func (s *Service) RunTriggers(ctx context.Context) {
@@ -31,7 +34,8 @@ func (s *Service) RunTriggers(ctx context.Context) {
 // the last picture was asked for has its picture: that one is newer.
 func (s *Service) runTrigger(ctx context.Context, number int, spec gpio.TriggerSpec, watch *gpio.TriggerWatch) {
 	var asked time.Duration // when the last picture was
-	failing := false
+	var told time.Time      // when a failure was logged last
+	failing := false        // and that it is over has not been
 	for {
 		fired, err := watch.Next(ctx)
 		if err != nil {
@@ -48,10 +52,10 @@ func (s *Service) runTrigger(ctx context.Context, number int, spec gpio.TriggerS
 			return
 		case err != nil:
 			s.album.lose(api.GoneFailed)
-			if !failing {
+			if !failing && (told.IsZero() || time.Since(told) > quietTime) {
 				s.cfg.Log.Warn("a trigger gets no pictures", "sensor", spec.Sensor, "camera", spec.Target, "err", err)
+				failing, told = true, time.Now()
 			}
-			failing = true
 			continue
 		case failing:
 			s.cfg.Log.Info("a trigger gets pictures again", "sensor", spec.Sensor, "camera", spec.Target)
