@@ -18,6 +18,7 @@ import (
 type Java struct {
 	Folder  string
 	Sources []string // of other folders, compiled with its own
+	First   string   // a library whose classes count before others' of the same name
 
 	once sync.Once
 	err  error
@@ -99,6 +100,9 @@ func (j *Java) Needs(t *testing.T, row Row) {
 // Command runs one of its classes.
 func (j *Java) Command(t testing.TB, class string, args ...string) *exec.Cmd {
 	cp := filepath.Join(j.Folder, "target/classes") + ":" + filepath.Join(j.Folder, "target/lib") + "/*"
+	if first, _ := filepath.Glob(filepath.Join(j.Folder, "target/lib", j.First+"-[0-9]*.jar")); j.First != "" && len(first) > 0 {
+		cp = first[0] + ":" + cp
+	}
 	// A small heap and the simplest compiler and collector: several of these share the machine.
 	flags := []string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-Xshare:auto", "-cp", cp, class}
 	return exec.CommandContext(t.Context(), "java", append(flags, args...)...)

@@ -111,7 +111,7 @@ class Peer implements RSocket {
         .retry(Retry.fixedDelay(1000, Duration.ofMillis(50)));
   }
 
-  private Mono<RSocket> accept(ConnectionSetupPayload setup, RSocket rs) {
+  Mono<RSocket> accept(ConnectionSetupPayload setup, RSocket rs) {
     List<String> types = new ArrayList<>();
     if (setup.hasMetadata()) for (CompositeMetadata.Entry e : new CompositeMetadata(setup.metadata(), false)) types.add(e.getMimeType());
     setups = String.join(" ", types);
