@@ -39,10 +39,11 @@ var rules = []rule{
 	{"pkg/client/clienttest", []string{"pkg/client", "pkg/broker", "pkg/session", "pkg/peer", "pkg/wire", "pkg/api", "pkg/link", "internal/simlink"}, "a whole world to test clients in"},
 	{"internal/agent", []string{"internal/edits", "internal/agent", "pkg/camera", "pkg/gpio", "pkg/link", "pkg/session", "pkg/peer", "pkg/wire", "pkg/api"}, "the agent joins hardware and link, and no broker"},
 	{"internal/agent/service", []string{"pkg/camera", "pkg/gpio", "pkg/peer", "pkg/wire", "pkg/api"}, "services answer requests and know no link"},
+	{"internal/page", []string{"pkg/client", "pkg/link", "pkg/session", "pkg/peer", "pkg/wire", "pkg/api"}, "the page asks as any laptop does"},
 	{"cmd/agent", []string{"internal/version", "internal/agent", "pkg/gpio/host", "pkg/gpio"}, "mains are thin"},
-	{"cmd/broker", []string{"internal/version", "pkg/broker", "packaging/firstboot"}, "mains are thin"},
+	{"cmd/broker", []string{"internal/page", "internal/version", "pkg/broker", "packaging/firstboot"}, "mains are thin"},
 	{"packaging/firstboot", nil, "what a card is given is text"},
-	{"cmd/perch", []string{"internal/edits", "internal/version", "pkg/client", "pkg/api", "pkg/wire", "pkg/broker"}, "the CLI is built on what everybody can import"},
+	{"cmd/perch", []string{"internal/page", "internal/edits", "internal/version", "pkg/client", "pkg/api", "pkg/wire", "pkg/broker"}, "the CLI is built on what everybody can import"},
 }
 
 // homes says which rooms may import a foreign module.
@@ -52,7 +53,7 @@ var homes = map[string][]string{
 	"periph.io/x":                          {"pkg/gpio"},
 	"github.com/warthog618/go-gpiocdev":    {"pkg/gpio/host"},
 	"github.com/kelseyhightower/envconfig": {"internal/agent"},
-	"github.com/coder/websocket":           {"pkg/link", "pkg/broker"},
+	"github.com/coder/websocket":           {"pkg/link", "pkg/broker", "internal/page"},
 }
 
 type listed struct {

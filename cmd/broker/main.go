@@ -11,12 +11,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/perchcam/perch/internal/page"
 	"github.com/perchcam/perch/internal/version"
 	"github.com/perchcam/perch/pkg/broker"
 )
@@ -67,6 +71,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 	var cfg broker.Config
 	var level slog.Level
 	var state string
+	var withPage bool
 	cmd := &cobra.Command{
 		Use:           "perch-broker",
 		Short:         "Where Perch's devices and laptops meet",
@@ -79,6 +84,9 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 			cfg.Version = cmd.Version
 			cfg.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 			if err := useState(&cfg, state, cmd.Flags().Changed("listen")); err != nil {
+				return err
+			}
+			if err := usePage(&cfg, withPage); err != nil {
 				return err
 			}
 			return serve(cfg)
@@ -101,6 +109,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 	f.StringVar(&cfg.Ops, "ops", "", "`HOST:PORT` of this machine for /metrics, /healthz and /readyz, such as 127.0.0.1:7879")
 	f.StringArrayVar(&cfg.Hosts, "host", nil, "another `NAME` under which browsers know this broker; may be given several times")
 	f.StringArrayVar(&cfg.Origins, "origin", nil, "`PATTERN` of other pages that may connect, such as 'https://*.example.org'; may be given several times")
+	f.BoolVar(&withPage, "page", false, "serve the live page where there is a WebSocket to listen on, to browsers; it asks for a token")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "take credentials over links that others can read")
 	f.DurationVar(&cfg.Wait, "wait", 0, "how long a request waits for a device that is away (default 2s)")
 	f.DurationVar(&cfg.SessionTime, "session-time", 0, "how long a session may be without a link (default 2m)")
@@ -114,6 +123,19 @@ func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return errUsage{fmt.Errorf("unknown argument %q", args[0])}
 	}
+	return nil
+}
+
+// usePage has the broker serve the live page where it listens for WebSockets.
+func usePage(cfg *broker.Config, on bool) error {
+	if !on {
+		return nil
+	}
+	web := func(url string) bool { return strings.HasPrefix(url, "ws://") || strings.HasPrefix(url, "wss://") }
+	if !slices.ContainsFunc(cfg.Listen, web) {
+		return errUsage{errors.New("--page needs a WebSocket to listen on, such as --listen ws://127.0.0.1:7880")}
+	}
+	cfg.Page = func(path string) (http.Handler, error) { return page.New(page.Broker, path) }
 	return nil
 }
 

@@ -84,7 +84,7 @@ func (a *app) command() *cobra.Command {
 	_ = cmd.RegisterFlagCompletionFunc("profile", a.completeProfile)
 	choices(cmd, "dialect", "rsocket-broker", "alibaba", "plain")
 	cmd.AddCommand(a.devices(), a.watchCommand(), a.snapshot(), a.stream(), a.timelapse(), a.album(), a.sensors(), a.set(),
-		a.info(), a.cameras(), a.health(), a.metrics(), a.logs(), a.bench(), a.login(), a.logout(), a.profiles(), a.version(), a.man())
+		a.view(), a.info(), a.cameras(), a.health(), a.metrics(), a.logs(), a.bench(), a.login(), a.logout(), a.profiles(), a.version(), a.man())
 	return cmd
 }
 

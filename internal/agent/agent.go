@@ -31,6 +31,7 @@ import (
 
 	"github.com/perchcam/perch/internal/agent/service"
 	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/camera"
 	"github.com/perchcam/perch/pkg/camera/driver"
 	"github.com/perchcam/perch/pkg/gpio"
 	"github.com/perchcam/perch/pkg/link"
@@ -44,11 +45,15 @@ type Options struct {
 	Config  Config
 	Version string
 	Search  Search       // of cameras; by default as the system tells
+	Open    OpenCamera   // nil is driver.Open
 	Lines   gpio.Opener  // of inputs and outputs; needed where there are any
 	Devices gpio.Devices // of measured sensors, likewise
 	Log     slog.Handler // nil discards
 	Level   slog.Leveler // of what is kept for agent.logs; nil is info
 }
+
+// OpenCamera makes a source of a camera's description. It must not touch the camera.
+type OpenCamera func(camera.Spec) (camera.Source, error)
 
 // Agent is one device.
 type Agent struct {
@@ -100,6 +105,9 @@ func New(o Options) (*Agent, error) {
 	if a.device == "" {
 		a.device = api.DefaultDevice(hostname, a.machine.id)
 	}
+	if o.Open == nil {
+		o.Open = driver.Open
+	}
 	if o.Search.Expand == nil {
 		o.Search = Search{driver.Expand, videoDevices}
 	}
@@ -108,7 +116,7 @@ func New(o Options) (*Agent, error) {
 	if err := errors.Join(errTrust, errAuth); err != nil {
 		return nil, err
 	}
-	if a.cameras, err = newCameras(a.cfg.Cameras, driver.Open, o.Search, a.log); err != nil {
+	if a.cameras, err = newCameras(a.cfg.Cameras, o.Open, o.Search, a.log); err != nil {
 		return nil, of(prefix+"_CAMERAS", err)
 	}
 	if len(a.cfg.Sensors)+len(a.cfg.Outputs) > 0 {

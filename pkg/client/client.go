@@ -73,9 +73,10 @@ type Client struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	mu     sync.Mutex // guards the following
-	conn   *conn      // the newest; nil before the first
-	plain  bool       // the broker cannot resume sessions
+	mu     sync.Mutex    // guards the following
+	conn   *conn         // the newest; nil before the first
+	moved  chan struct{} // closed, and replaced, when the link is up or lost
+	plain  bool          // the broker cannot resume sessions
 	clocks map[string]*clock
 	closed bool
 }
@@ -105,7 +106,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, peer: p, born: time.Now(), clocks: map[string]*clock{}}
+	c := &Client{cfg: cfg, peer: p, born: time.Now(), clocks: map[string]*clock{}, moved: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if _, err := c.connect(ctx); err != nil {
 		c.Close()
@@ -241,7 +242,14 @@ func (n *conn) Linked(up, _ bool) {
 		}
 	}
 	n.mu.Unlock()
-	if changed && n.c.cfg.Linked != nil {
+	if !changed {
+		return
+	}
+	n.c.mu.Lock()
+	close(n.c.moved)
+	n.c.moved = make(chan struct{})
+	n.c.mu.Unlock()
+	if n.c.cfg.Linked != nil {
 		n.c.cfg.Linked(up)
 	}
 }
@@ -270,3 +278,10 @@ func (n *conn) requester() peer.Requester { return n.Requester(n.Conn) }
 
 // over reports whether err says that a session is over.
 func over(err error) bool { return errors.Is(err, session.ErrClosed) }
+
+// Up reports whether there is a link to the broker now. The channel is closed when that may have changed.
+func (c *Client) Up() (up bool, moved <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn != nil && c.conn.Up(), c.moved
+}
