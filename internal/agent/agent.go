@@ -207,9 +207,9 @@ func (a *Agent) linkChanged(s link.State) {
 	a.notify.say(status(text))
 }
 
-// advice goes into the log: what to do, and who says more.
+// advice goes into the log: who says more, and what to do.
 func (a *Agent) advice(u link.URL, err error) string {
-	return advice(a.cfg, a.device, u, err) + "; perch-agent check looks at everything"
+	return "run perch-agent check; " + advice(a.cfg, a.device, u, err)
 }
 
 // setup is what the next session says of this device.
