@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -81,11 +82,22 @@ func table(w io.Writer, list []api.Device, now time.Time) error {
 			picture = ago(now.Sub(d.Picture)) + " ago"
 		}
 		fmt.Fprintln(t, strings.Join([]string{
-			api.Text(d.Name), api.Text(d.State), ago(now.Sub(d.Since)), uptime, orDash(api.Text(d.Version)),
+			api.Text(d.Name), api.Text(d.State), ago(now.Sub(d.Since)), uptime, orDash(api.Text(shortVersion(d.Version))),
 			orDash(strings.Join(cameras, ", ")), orDash(strings.Join(sensors, ", ")), picture,
 		}, "\t"))
 	}
 	return t.Flush()
+}
+
+// pseudo is a version that Go makes of a commit.
+var pseudo = regexp.MustCompile(`^v\d+\.\d+\.\d+-(?:[\w.]*\.)?(\d{8})\d{6}-([0-9a-f]{7})[0-9a-f]{5}(\+dirty)?$`)
+
+// shortVersion is what a table has room for: of a commit its day and the beginning of its name.
+func shortVersion(version string) string {
+	if m := pseudo.FindStringSubmatch(version); m != nil {
+		return m[1] + "-" + m[2]
+	}
+	return version
 }
 
 func orDash(s string) string {

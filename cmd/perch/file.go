@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -155,10 +156,20 @@ func (f *folder) run(device string, p client.Picture, least int) (int, error) {
 			highest, some = max(highest, seq), true
 		}
 	}
-	if some && highest >= p.Seq {
+	if some && highest >= p.Seq && (highest > p.Seq || !f.has(fileName(device, p, run), p.Data)) {
 		run++
 	}
 	return run, nil
+}
+
+// has reports whether the folder has this very file.
+func (f *folder) has(name string, data []byte) bool {
+	info, err := f.root.Lstat(name)
+	if err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(data)) {
+		return false
+	}
+	there, err := f.root.ReadFile(name)
+	return err == nil && bytes.Equal(there, data)
 }
 
 // Extensions that people give to pictures, and to videos.

@@ -56,22 +56,28 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	a := &app{ui: ui{stdout: stdout, stderr: stderr}, stdin: stdin, getenv: getenv}
 	cmd := a.command()
 	cmd.SetArgs(args)
-	err := cmd.ExecuteContext(ctx)
+	ran, err := cmd.ExecuteContextC(ctx)
+	a.ui.command = ran.CommandPath()
 	if err != nil && !a.started {
 		err = &usageError{err}
+		if !ran.HasParent() { // it stopped at the name of a command
+			err = meant(cmd, args, err)
+		}
 	}
 	return a.report(ctx, err)
 }
 
 func (a *app) command() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:              "perch",
-		Short:            "Look through the cameras of Perch's devices",
-		Long:             long,
-		Version:          version.String(),
-		SilenceErrors:    true,
-		SilenceUsage:     true,
-		PersistentPreRun: func(*cobra.Command, []string) { a.started = true },
+		Use:                        "perch",
+		Short:                      "Look through the cameras of Perch's devices",
+		Long:                       long,
+		Version:                    version.String(),
+		SilenceErrors:              true,
+		SuggestionsMinimumDistance: 2,
+		DisableSuggestions:         true, // they would be part of the error: see meant
+		SilenceUsage:               true,
+		PersistentPreRun:           func(*cobra.Command, []string) { a.started = true },
 	}
 	cmd.SetOut(a.stdout)
 	cmd.SetErr(a.stderr)
@@ -86,6 +92,19 @@ func (a *app) command() *cobra.Command {
 	cmd.AddCommand(a.devices(), a.watchCommand(), a.snapshot(), a.stream(), a.timelapse(), a.album(), a.sensors(), a.set(),
 		a.view(), a.info(), a.cameras(), a.health(), a.metrics(), a.logs(), a.bench(), a.login(), a.logout(), a.profiles(), a.version(), a.man())
 	return cmd
+}
+
+// meant adds the command that somebody may have meant.
+func meant(cmd *cobra.Command, args []string, err error) error {
+	for _, arg := range args {
+		if strings.HasPrefix(arg, "-") {
+			continue
+		}
+		if like := cmd.SuggestionsFor(arg); len(like) > 0 {
+			return hinted(err, fmt.Sprintf("did you mean %s %s?", cmd.CommandPath(), like[0]))
+		}
+	}
+	return err
 }
 
 func (a *app) version() *cobra.Command {
@@ -121,6 +140,7 @@ func (a *app) with(ctx context.Context, do func(*client.Client) error) error {
 }
 
 func (a *app) dial(ctx context.Context, cfg client.Config, do func(*client.Client) error) error {
+	a.anonymous = cfg.Auth.Scheme == "" && (strings.HasPrefix(cfg.Broker, "tls:") || strings.HasPrefix(cfg.Broker, "wss:"))
 	var talk linkTalk
 	cfg.Linked = func(up bool) { talk.linked(&a.ui, up) }
 	began := time.Now()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/broker/access"
 	"github.com/perchcam/perch/pkg/client"
 	"github.com/perchcam/perch/pkg/client/clienttest"
@@ -33,6 +35,7 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"perch": main
 //	guarded               there is another broker, which admits by credentials: viewer.token, operator.token, admin.token
 //	device NAME [SEQ]     a device joins, whose camera counts from SEQ
 //	farm NAME             a device joins that has sensors, an output and a log
+//	still NAME            a device joins whose camera has taken one picture
 //	silent NAME           a device joins that never answers
 //	comes NAME ADDR FILE  a device connects to ADDR, as the lines in FILE tell it to
 //	port NAME             sets a variable to a free port
@@ -58,6 +61,7 @@ func TestScripts(t *testing.T) {
 			"guarded":  guarded,
 			"device":   command((*stage).join),
 			"farm":     command((*stage).joinFarm),
+			"still":    command((*stage).joinStill),
 			"silent":   command((*stage).joinSilent),
 			"comes":    comes,
 			"port":     port,
@@ -118,6 +122,16 @@ func (s *stage) join(args []string) error {
 	}
 	s.add(d)
 	return nil
+}
+
+func (s *stage) joinStill(args []string) error {
+	md, err := api.FrameHeader{Camera: "front", Boot: "b", Seq: 7, At: noon, Width: 64, Height: 48, Format: api.FormatJPEG}.Metadata()
+	s.add(&clienttest.Device{Name: args[0], Stream: func(context.Context, string, []byte) iter.Seq2[peer.Payload, error] {
+		return func(yield func(peer.Payload, error) bool) {
+			yield(peer.Payload{Metadata: md, Data: clienttest.Grey(64, 48)}, nil)
+		}
+	}})
+	return err
 }
 
 func (s *stage) joinSilent(args []string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -110,7 +111,7 @@ func (a *app) streamTo(out, device, format string, force bool) (put func(p clien
 	if err != nil {
 		return nil, nil, err
 	}
-	run, known := 0, -1 // the restarts that run is for
+	run, known := 0, -1 // the number of restarts that run is for
 	return func(p client.Picture, restarts int) error {
 		switch {
 		case force:
@@ -128,7 +129,12 @@ func (a *app) streamTo(out, device, format string, force bool) (put func(p clien
 			}
 			known = restarts
 		}
-		return folder.write(fileName(device, p, run), p.Data)
+		name := fileName(device, p, run)
+		if !force && folder.has(name, p.Data) {
+			a.say("%s was there already", filepath.Join(out, name))
+			return nil
+		}
+		return folder.write(name, p.Data)
 	}, folder.close, nil
 }
 

@@ -10,11 +10,13 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -33,6 +35,8 @@ import (
 type ui struct {
 	stdout, stderr io.Writer
 	quiet          bool
+	command        string  // that is run, as it was typed
+	anonymous      bool    // it shows no token to a broker that others can reach
 	screen         *screen // a text that is kept at the end of the terminal; nil: none is
 }
 
@@ -125,8 +129,14 @@ func (u *ui) report(ctx context.Context, err error) int {
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
 		code, hint, err = exitInterrupted, "", errInterrupted
 	}
-	if e, ok := errors.AsType[*hintedError](err); ok {
+	switch e, ok := errors.AsType[*hintedError](err); {
+	case ok:
 		hint = e.hint
+	case hint != "":
+	case code == exitUsage && u.command != "":
+		hint = "see " + u.command + " --help"
+	case code == exitRefused && u.anonymous:
+		hint = "perch login saves a token, which perch-broker add makes"
 	}
 	fmt.Fprintf(u.stderr, "perch: %v\n", err)
 	if hint != "" {
@@ -138,7 +148,7 @@ func (u *ui) report(ctx context.Context, err error) int {
 // judge returns an error's exit code, and advice where there is any.
 func judge(err error) (code int, hint string) {
 	if _, ok := errors.AsType[*usageError](err); ok {
-		return exitUsage, "see perch --help"
+		return exitUsage, ""
 	}
 	if e, ok := errors.AsType[*someError](err); ok {
 		return e.code, ""
@@ -152,12 +162,12 @@ func judge(err error) (code int, hint string) {
 	}
 	switch e.Kind {
 	case client.ErrUnreachable:
-		return exitUnreachable, "is perch-broker running there? --broker or PERCH_BROKER says where to look"
+		return exitUnreachable, unreachable(err)
 	case client.ErrRefused:
 		if strings.HasPrefix(e.Text, api.NotPermitted) {
 			return exitRefused, "perch-broker add makes credentials of another role"
 		}
-		return exitRefused, "perch login saves the token that perch-broker add has printed"
+		return exitRefused, ""
 	case client.ErrNoDevice:
 		if e.Device == "" {
 			return exitNoDevice, "perch devices lists what there is"
@@ -171,6 +181,21 @@ func judge(err error) (code int, hint string) {
 		return exitUsage, ""
 	}
 	return exitFailed, ""
+}
+
+// unreachable says what to do where there is no session with the broker.
+func unreachable(err error) string {
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	_, unnamed := errors.AsType[*net.DNSError](err)
+	switch {
+	case errors.Is(err, client.ErrPin):
+		return "if its key was made anew, perch login with the line that perch-broker add prints saves the new pin"
+	case untrusted:
+		return "--pin with what perch-broker prints says which key is right, --ca with a file who signs it"
+	case unnamed:
+		return "is the name right? --broker or PERCH_BROKER gives it"
+	}
+	return "is perch-broker running there? --broker or PERCH_BROKER says where to look"
 }
 
 // known says which devices there are instead, the most alike first.

@@ -139,6 +139,18 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+func TestShortVersion(t *testing.T) {
+	for version, want := range map[string]string{
+		"v0.0.0-20261125030459-1dfa9093f5b4":         "20261125-1dfa909",
+		"v1.2.4-0.20261125030459-1dfa9093f5b4+dirty": "20261125-1dfa909",
+		"v1.2.3": "v1.2.3", "1.0.0": "1.0.0", "devel-unknown": "devel-unknown", "": "",
+	} {
+		if got := shortVersion(version); got != want {
+			t.Errorf("%s: %s", version, got)
+		}
+	}
+}
+
 func TestCounts(t *testing.T) {
 	for n, want := range map[int]string{0: "0 pictures", 1: "1 picture", 2: "2 pictures"} {
 		if got := count(n, "picture"); got != want {
