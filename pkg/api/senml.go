@@ -17,9 +17,9 @@ type record struct {
 	Time     float64  `json:"t,omitempty"`
 }
 
-// SenML writes states, changes and measured values as a SenML pack (RFC 8428) whose names begin with base, for example
-// "urn:dev:mac:b827ebfffe000001:"; its type is application/senml+json. It is an export, for programs that know SenML and not Perch: sequence numbers, gaps and errors have
-// no place in it and are left out. So is the time where the clock was not set for all of them; it then means "now".
+// SenML writes states, changes and measured values as a SenML pack (RFC 8428, application/senml+json) whose names begin with base, for
+// example "urn:dev:mac:b827ebfffe000001:". It is an export, for programs that know SenML and not Perch: sequence numbers, gaps and errors
+// have no place in it and are left out. So is the time where the clock was not set for all of them; it then means "now".
 func SenML(base string, readings ...Reading) ([]byte, error) {
 	pack := []record{}
 	timed := !slices.ContainsFunc(readings, func(r Reading) bool { return !r.Synced })
