@@ -41,7 +41,8 @@ anew, and names go on as DEVICE-CAMERA-r1-NUMBER.jpg; so they do where the folde
 overwritten without --force. Without -n or --for it goes on until Ctrl-C.
 
 The end is a summary: how many, how many per second and how large; skipped are pictures that were left out because they came
-faster than asked for or than they could be taken; missing are those lost to an interruption; and how old they were on arrival.
+faster than asked for or than they could be taken; missing are those lost to an interruption; those that the camera counted and never gave are told apart; and how old they were
+on arrival.
 With --json the summary is one object on standard output.`,
 		Args:              deviceArg,
 		ValidArgsFunction: a.completeDevice,
@@ -194,12 +195,12 @@ func gapText(g *client.Gap) string {
 type tally struct {
 	device string
 
-	Frames, Skipped, Lost, Missing uint64
-	Gaps, Restarts                 int
-	bytes, smallest, largest       int64
-	first, last                    time.Time
-	ages                           []time.Duration // of pictures whose age is known
-	ageError                       time.Duration   // the largest
+	Frames, Skipped, Failed, Lost, Missing uint64
+	Gaps, Restarts                         int
+	bytes, smallest, largest               int64
+	first, last                            time.Time
+	ages                                   []time.Duration // of pictures whose age is known
+	ageError                               time.Duration   // the largest
 }
 
 func (t *tally) add(p client.Picture) {
@@ -207,7 +208,8 @@ func (t *tally) add(p client.Picture) {
 	if t.last = time.Now(); t.Frames == 0 {
 		t.first, t.smallest = t.last, n
 	} else if p.Gap == nil { // what was skipped before the first is nobody's loss
-		t.Skipped += p.Skipped - min(p.Lost, p.Skipped)
+		t.Skipped += p.Skipped - min(p.Lost+p.Failed, p.Skipped)
+		t.Failed += p.Failed
 		t.Lost += p.Lost
 	}
 	t.Frames++
@@ -235,6 +237,7 @@ type summary struct {
 	Bytes    int64   `json:"bytes"`
 	Skipped  uint64  `json:"skipped"`
 	Missing  uint64  `json:"missing"` // and Lost
+	Failed   uint64  `json:"failed"`  // at the camera
 	Gaps     int     `json:"gaps"`
 	Restarts int     `json:"restarts"`
 	Age      *ages   `json:"age_ms,omitempty"`
@@ -251,7 +254,7 @@ type ages struct {
 func (t *tally) summary() summary {
 	s := summary{
 		Device: t.device, Frames: t.Frames, Seconds: t.last.Sub(t.first).Seconds(), Bytes: t.bytes,
-		Skipped: t.Skipped, Missing: t.Missing + t.Lost, Gaps: t.Gaps, Restarts: t.Restarts,
+		Skipped: t.Skipped, Missing: t.Missing + t.Lost, Failed: t.Failed, Gaps: t.Gaps, Restarts: t.Restarts,
 	}
 	if s.Seconds > 0 {
 		s.FPS = float64(t.Frames-1) / s.Seconds
@@ -275,6 +278,9 @@ func (t *tally) String() string {
 	s := t.summary()
 	text := fmt.Sprintf("%s in %.1f s, %.1f per second; %s, %s to %s each; skipped %d, missing %d",
 		count(s.Frames, "picture"), s.Seconds, s.FPS, size(s.Bytes), size(t.smallest), size(t.largest), s.Skipped, s.Missing)
+	if s.Failed > 0 {
+		text += fmt.Sprintf(", lost by the camera itself %d", s.Failed)
+	}
 	if s.Age != nil {
 		text += fmt.Sprintf("; age %.1f ms, 99 of 100 within %.1f ms, at most %.1f ms (± %.1f ms)", s.Age.Median, s.Age.P99, s.Age.Max, s.Age.Error)
 	}

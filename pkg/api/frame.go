@@ -23,6 +23,7 @@ type FrameHeader struct {
 	Height  int       `json:"height"`
 	Format  string    `json:"format"`
 	Skipped uint64    `json:"skipped"`           // pictures this viewer did not get since its last one, at its own wish or pace
+	Failed  uint64    `json:"failed,omitempty"`  // of these, pictures that the camera counted and did not give, or not whole
 	Lost    uint64    `json:"lost,omitempty"`    // pictures of KeepAll that could not be kept since the last one
 	Settled bool      `json:"settled,omitempty"` // whether exposure and colour had settled
 	Key     bool      `json:"key,omitempty"`     // FormatH264: decoding can begin here

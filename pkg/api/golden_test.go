@@ -47,6 +47,9 @@ func version1() map[string]any {
 		"frame-h264.json": FrameHeader{
 			Camera: "front", Boot: "b1", Seq: 1, At: taken, MonoNS: 1, Width: 640, Height: 480, Format: FormatH264, Lost: 2, Key: true,
 		},
+		"frame-failed.json": FrameHeader{
+			Camera: "front", Boot: "b1", Seq: 9, At: taken, MonoNS: 1, Width: 640, Height: 480, Format: FormatJPEG, Skipped: 3, Failed: 2,
+		},
 		"reading-change.json": Reading{
 			V: 1, Type: ReadingChange, Boot: "6f1c", Seq: 4711, Sensor: "door", Class: "door", On: new(true), Raw: new(0),
 			Count: new(uint64(128)), At: taken, MonoNS: 8123456789, Synced: true,

@@ -19,6 +19,7 @@ const (
 	stallPeriods = 3                      // frames missed before the camera counts as stalled
 	stallFloor   = 500 * time.Millisecond // but never sooner than this
 	startLimit   = 10 * time.Second       // until the first frame; a ribbon camera needs a second or more
+	retrySoon    = 20 * time.Millisecond  // when the source has said that its camera is back, and it was not
 	retryFirst   = 250 * time.Millisecond
 	retryLast    = 5 * time.Second
 	retryOnAsk   = time.Second     // a new viewer cuts a pause short that has lasted so long
@@ -55,6 +56,7 @@ type Hub struct {
 	alls     int           // viewers that want all
 	spare    [][]byte      // memory for copies of raw frames
 	newest   uint64        // Seq of the newest frame, copied or not; 0 before the first
+	failed   uint64        // frames up to newest that the camera counted and did not give, or not whole
 	period   time.Duration // between frames, as told or measured, whichever is longer; 0 if neither
 	measured time.Duration // between frames, smoothed
 	failures uint64        // captures that ended with an error
@@ -165,12 +167,13 @@ func (h *Hub) demanded(ctx context.Context) bool {
 // pause waits before the next attempt: a back-off with jitter, cut short by a
 // new viewer after retryOnAsk, or when the source says that its camera is
 // back, which pause then tells. A source that says so again and again, and
-// fails, is given a growing rest.
+// fails, is given a growing rest; a short one first, because the kernel shows a
+// node some moments before it lets it be opened.
 func (h *Hub) pause(ctx context.Context, tries, echoes int) (back bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	wait := func(n int) (context.Context, context.CancelFunc) {
-		d := min(retryFirst<<min(n, 8), retryLast)
+	wait := func(first time.Duration, n int) (context.Context, context.CancelFunc) {
+		d := min(first<<min(n, 8), retryLast)
 		return context.WithTimeout(ctx, d/2+rand.N(d))
 	}
 	h.mu.Lock()
@@ -182,7 +185,7 @@ func (h *Hub) pause(ctx context.Context, tries, echoes int) (back bool) {
 		defer h.mu.Unlock()
 		h.pausedAt, h.stop = time.Time{}, nil
 	}()
-	over, release := wait(tries)
+	over, release := wait(retryFirst, tries)
 	defer release()
 	a, ok := h.cfg.Source.(Awaiter)
 	if !ok || a.Await(over) != nil {
@@ -190,7 +193,7 @@ func (h *Hub) pause(ctx context.Context, tries, echoes int) (back bool) {
 		return false
 	}
 	if echoes > 0 {
-		rested, release := wait(echoes)
+		rested, release := wait(retrySoon, echoes-1)
 		defer release()
 		<-rested.Done()
 	}
@@ -307,6 +310,7 @@ func (h *Hub) take(f Frame, seq, nth uint64, last Frame) time.Duration {
 	h.stats.Frames++
 	if gap := f.Seq - last.Seq; gap > 1 && gap < 1<<63 {
 		h.stats.Lost += gap - 1
+		h.failed += gap - 1
 	}
 	h.measure(f, last)
 	h.newest = seq
@@ -328,12 +332,13 @@ func (h *Hub) take(f Frame, seq, nth uint64, last Frame) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if reason == "" {
-		sh.seq, sh.nth, sh.arrived, sh.refs = seq, nth, now, 1
+		sh.seq, sh.nth, sh.arrived, sh.refs, sh.failed = seq, nth, now, 1, h.failed
 		if f.Format == H264 {
 			reason = h.gop.add(sh)
 		}
 	}
 	if reason != "" {
+		h.failed++
 		h.drops.add(reason)
 		h.putSpare(f.Format, buf)
 		return period

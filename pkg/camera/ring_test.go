@@ -40,6 +40,7 @@ func TestAllIsBoundedAndTellsWhatIsLost(t *testing.T) {
 		last := next(t, v)
 		time.Sleep(100 * period)
 		p := next(t, v)
+		var failed, all uint64 // from here on
 		if age := camera.Mono() - p.Mono; p.Skipped < 80 || age > 12*period {
 			t.Errorf("after 100 frames: %d skipped, %v old", p.Skipped, age)
 		}
@@ -47,7 +48,12 @@ func TestAllIsBoundedAndTellsWhatIsLost(t *testing.T) {
 			if p.Seq != last.Seq+1+p.Skipped {
 				t.Fatalf("picture %d after %d says %d skipped", p.Seq, last.Seq, p.Skipped)
 			}
+			failed += p.Failed
+			all += 1 + p.Skipped
 			last, p = p, next(t, v)
+		}
+		if want := all / 13; failed < want-1 || failed > want+1 {
+			t.Errorf("of %d pictures the camera lost %d, which says %d", all, want, failed)
 		}
 	})
 }

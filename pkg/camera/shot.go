@@ -14,6 +14,7 @@ type shot struct {
 	format        Format
 	width, height int
 	data          []byte // of a raw one, as unpack makes it
+	failed        uint64 // the hub's, when it came
 	refs          int    // users of a raw data; the Hub's mu guards it
 }
 
@@ -54,11 +55,12 @@ type made struct {
 	format        Format
 	width, height int
 	data          []byte
+	failed        uint64
 }
 
 // passed is the shot itself as a finished picture.
 func passed(s *shot) made {
-	return made{s.seq, s.mono, s.arrived, s.format, s.width, s.height, s.data}
+	return made{s.seq, s.mono, s.arrived, s.format, s.width, s.height, s.data, s.failed}
 }
 
 // line is one rendition that has viewers now: what was made last, and what is

@@ -16,6 +16,7 @@ type Picture struct {
 	Width, Height int
 	Format        Format // MJPEG for every JPEG, or H264
 	Skipped       uint64 // frames since this viewer's last picture that it did not get
+	Failed        uint64 // of these, those that the camera counted and did not give, or not whole
 	Settled       *bool  // Snapshot with Settled only: whether the brightness had come to rest
 	Data          []byte // shared: must not be written
 }
@@ -52,6 +53,7 @@ type Viewer struct {
 	seen     uint64        // Seq of the last picture, or of the last frame before this viewer came
 	past     uint64        // of all, frames up to this number are done with, though they gave no picture
 	got      bool          // has had a picture
+	failed   uint64        // the hub's, as of seen
 	failures uint64        // of the hub when this viewer came
 	due      time.Duration // the next picture is wanted from then on; if step is set and it has had one
 	after    time.Duration // snapshot only: likewise, without mercy
@@ -84,7 +86,7 @@ func (h *Hub) View(opt ViewOptions) *Viewer {
 	default:
 		h.stop(nil) // let the next attempt begin now
 	}
-	v.seen = h.newest
+	v.seen, v.failed = h.newest, h.failed
 	if h.held != nil && h.held.seq == h.newest {
 		v.seen-- // there is one this viewer may have at once
 	}
@@ -280,11 +282,14 @@ func (v *Viewer) deliver(m made) Picture {
 		Width: m.width, Height: m.height, Format: m.format,
 		Skipped: m.seq - v.seen - 1, Data: m.data,
 	}
+	if m.failed > v.failed { // a frame that was held already when this viewer came is no news
+		p.Failed = min(m.failed-v.failed, p.Skipped)
+	}
 	// The beat is kept over small delays, but a viewer that was held up does
 	// not catch up with a burst.
 	if v.due += v.step; !v.got || v.due < m.mono {
 		v.due = m.mono + v.step
 	}
-	v.seen, v.got = m.seq, true
+	v.seen, v.got, v.failed = m.seq, true, m.failed
 	return p
 }

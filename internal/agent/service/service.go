@@ -269,7 +269,7 @@ func (s *Service) picture(p camera.Picture, lost uint64) (peer.Payload, error) {
 func (s *Service) header(p camera.Picture, lost uint64) api.FrameHeader {
 	h := api.FrameHeader{
 		Camera: p.Camera, Boot: s.cfg.Boot, Seq: p.Seq, At: p.At.UTC(), MonoNS: int64(p.Mono), Synced: s.cfg.Synced(),
-		Width: p.Width, Height: p.Height, Format: api.FormatJPEG, Skipped: p.Skipped, Lost: lost,
+		Width: p.Width, Height: p.Height, Format: api.FormatJPEG, Skipped: p.Skipped, Failed: p.Failed, Lost: lost,
 		Settled: p.Settled != nil && *p.Settled,
 	}
 	if p.Format == camera.H264 {

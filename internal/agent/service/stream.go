@@ -47,7 +47,8 @@ type view struct {
 	from *api.Position // what the requester wants to begin with; nil once it has
 	fps  float64
 	last camera.Picture // without its data: the one before
-	owed uint64         // pictures that were chosen and could not be sent
+	owed uint64         // pictures that were chosen and could not be sent, with what had been skipped before them
+	fail uint64         // of these, those that the camera lost
 }
 
 // next waits for the next picture. What the requester misses at the beginning, because it had asked for an earlier one, counts
@@ -71,6 +72,7 @@ func (v *view) next(ctx context.Context) (camera.Picture, error) {
 		}
 		v.from = nil
 		p.Skipped = p.Seq - from.Seq
+		p.Failed = min(p.Failed, p.Skipped)
 		return p, nil
 	}
 }
@@ -78,9 +80,9 @@ func (v *view) next(ctx context.Context) (camera.Picture, error) {
 // newest is the next picture of a stream that keeps none. again: the one before was not sent, and counts as skipped.
 func (v *view) newest(ctx context.Context, again bool) (peer.Payload, error) {
 	if again {
-		v.owed += v.last.Skipped + 1
+		v.owed, v.fail = v.owed+v.last.Skipped+1, v.fail+v.last.Failed
 	} else {
-		v.owed = 0
+		v.owed, v.fail = 0, 0
 	}
 	p, err := v.next(ctx)
 	if err != nil {
@@ -88,7 +90,7 @@ func (v *view) newest(ctx context.Context, again bool) (peer.Payload, error) {
 	}
 	v.last = p
 	v.last.Data = nil
-	p.Skipped += v.owed
+	p.Skipped, p.Failed = p.Skipped+v.owed, p.Failed+v.fail
 	return v.s.picture(p, 0)
 }
 
@@ -101,9 +103,9 @@ func (v *view) all(ctx context.Context, yield func(peer.Payload, error) bool) {
 			yield(peer.Payload{}, err)
 			return
 		}
-		lost := p.Skipped
+		lost := p.Skipped - p.Failed // what the camera lost could not be kept by anybody
 		if begun {
-			lost = v.lost(p)
+			lost = min(v.lost(p), lost)
 		}
 		v.last = p
 		v.last.Data = nil
