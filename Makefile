@@ -79,6 +79,12 @@ life: build deb-arm64 ## The long form of what a Pi goes through: 20 power cuts,
 	@mkdir -p build/e2e
 	go test -tags e2e -count=1 -timeout 60m -v -artifacts -outputdir "$(CURDIR)/build/e2e" ./e2e -run 'TestLife|TestFlat' -life.cuts=20 -life.sessions=40000
 
+.PHONY: bench-agent
+bench-agent: build deb-arm64 ## What the agent costs on the virtual Pi, beside go2rtc; on a quiet machine, at most 6 minutes
+	@tools/need $(APT_E2E)
+	@mkdir -p build/e2e
+	go test -tags e2e -count=1 -timeout 15m -v -run '^TestCost$$' -artifacts -outputdir "$(CURDIR)/build/e2e" ./e2e -cost
+
 SEED := $(or $(SEED),$(shell date +%s))
 
 .PHONY: chaos

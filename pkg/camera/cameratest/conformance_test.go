@@ -3,6 +3,7 @@ package cameratest_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"iter"
 	"testing"
 	"time"
@@ -11,10 +12,12 @@ import (
 	"github.com/perchcam/perch/pkg/camera/cameratest"
 )
 
+var cyclesFlag = flag.Int("cycles", 1000, "starts and stops in the conformance test")
+
 func TestConformanceOfTheFake(t *testing.T) {
 	src := &cameratest.Source{Period: time.Millisecond}
 	cameratest.Conformance(t, src, cameratest.Options{
-		Cycles: 1000,
+		Cycles: *cyclesFlag,
 		Break:  func() { src.Break(errors.New("broken")) },
 		Mend:   src.Mend,
 	})

@@ -2,6 +2,7 @@ package pattern
 
 import (
 	"bytes"
+	"flag"
 	"image"
 	"image/jpeg"
 	"testing"
@@ -11,10 +12,12 @@ import (
 	"github.com/perchcam/perch/pkg/camera/cameratest"
 )
 
+var cyclesFlag = flag.Int("cycles", 20, "starts and stops in the conformance test")
+
 func TestConformance(t *testing.T) {
 	for _, format := range []camera.Format{camera.MJPEG, camera.YUYV} {
 		t.Run(format.String(), func(t *testing.T) {
-			cameratest.Conformance(t, &Source{}, cameratest.Options{Want: camera.Want{Width: 64, FPS: 100, Format: format}})
+			cameratest.Conformance(t, &Source{}, cameratest.Options{Want: camera.Want{Width: 64, FPS: 100, Format: format}, Cycles: *cyclesFlag})
 		})
 	}
 }

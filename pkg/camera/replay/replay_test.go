@@ -3,6 +3,7 @@ package replay
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,15 +45,18 @@ func write(t *testing.T) (folder, file string, pictures [][]byte) {
 	return folder, file, pictures
 }
 
+var cyclesFlag = flag.Int("cycles", 20, "starts and stops in the conformance test")
+
 func TestConformance(t *testing.T) {
 	folder, file, _ := write(t)
 	for _, path := range []string{folder, file} {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			aside := path + ".aside"
 			cameratest.Conformance(t, &Source{path: path}, cameratest.Options{
-				Want:  camera.Want{FPS: 500},
-				Break: func() { os.Rename(path, aside) },
-				Mend:  func() { os.Rename(aside, path) },
+				Want:   camera.Want{FPS: 500},
+				Cycles: *cyclesFlag,
+				Break:  func() { os.Rename(path, aside) },
+				Mend:   func() { os.Rename(aside, path) },
 			})
 		})
 	}

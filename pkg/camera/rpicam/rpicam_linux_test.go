@@ -3,6 +3,7 @@ package rpicam
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -128,13 +129,15 @@ const list = `Available cameras
 2 : HD Webcam [] (/base/scb/pcie@7d500000/pci@0,0/usb@0,0-1.3:1.0-046d:0825)
 `
 
+var cyclesFlag = flag.Int("cycles", 8, "starts and stops in the conformance test")
+
 func TestConformance(t *testing.T) {
 	s := stand(t, "normal", camera.Spec{Name: "nest"})
 	t.Setenv("STAND_IN_LIST", list)
 	mark := filepath.Join(t.TempDir(), "gone")
 	t.Setenv("STAND_IN_MARK", mark)
 	cameratest.Conformance(t, s, cameratest.Options{
-		Cycles: 8,
+		Cycles: *cyclesFlag,
 		Break:  func() { os.WriteFile(mark, nil, 0o600) },
 		Mend:   func() { os.Remove(mark) },
 	})

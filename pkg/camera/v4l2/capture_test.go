@@ -38,11 +38,18 @@ type fake struct {
 
 func newFake(t *testing.T) *fake {
 	t.Helper()
+	f := newNode(t)
+	t.Cleanup(func() { unix.Close(f.event) })
+	return f
+}
+
+// newNode is a fake whose event the caller closes.
+func newNode(t *testing.T) *fake {
+	t.Helper()
 	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK|unix.EFD_SEMAPHORE)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Close(event) })
 	return &fake{
 		lists:  []camera.Format{camera.YUYV},
 		sized:  []sizes{{minW: 640, minH: 480, maxW: 640, maxH: 480}},
@@ -90,6 +97,16 @@ func (f *fake) send(b buffer) {
 	f.done = append(f.done, b)
 	f.mu.Unlock()
 	unix.Write(f.event, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+}
+
+// offer fills a queued buffer, if there is one.
+func (f *fake) offer(b buffer) {
+	f.mu.Lock()
+	none := len(f.queued) == 0
+	f.mu.Unlock()
+	if !none {
+		f.send(b)
+	}
 }
 
 // die makes every later dequeue fail.

@@ -42,7 +42,6 @@ var (
 	secondFlag   = flag.String("second", "", "another device, to be used at the same time")
 	holdFlag     = flag.Bool("hold", false, "stream from -device until standard input ends: the other process of a test")
 	loopbackFlag = flag.String("loopback", "", "a v4l2loopback device, which is written to as well")
-	cyclesFlag   = flag.Int("cycles", 100, "starts and stops in the conformance test")
 )
 
 func device(t *testing.T) *Source {
@@ -79,7 +78,7 @@ func bind(t *testing.T, what string) {
 
 func TestConformance(t *testing.T) {
 	s := device(t)
-	opt := cameratest.Options{Want: camera.Want{Width: 320, Height: 180, FPS: 30}, Cycles: *cyclesFlag, Frames: 60}
+	opt := cameratest.Options{Want: camera.Want{Width: 320, Height: 180, FPS: 30}, Cycles: *cyclesFlag, Frames: 30}
 	if *vividFlag != "" {
 		opt.Break = func() { bind(t, "unbind") }
 		opt.Mend = func() { bind(t, "bind") }
@@ -131,9 +130,7 @@ func TestEveryFormatBecomesAPicture(t *testing.T) {
 		{camera.YUYV, limited, rec709},
 		{camera.UYVY, limited, rec601},
 		{camera.NV12, limited, rec709},
-		{camera.NV12, 0, 0},
-		{camera.YU12, limited, rec601},
-		{camera.YU12, full, rec709},
+		{camera.YU12, 0, 0},
 	} {
 		name := fmt.Sprintf("%s, quantization %d, encoding %d", c.format, c.space, c.matrix)
 		set(t, s, "quantization", c.space)

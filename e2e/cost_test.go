@@ -1,0 +1,332 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"image"
+	"image/jpeg"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var costFlag = flag.Bool("cost", false, "measure what the agent costs, beside go2rtc")
+
+// What the agent may cost.
+const (
+	mostAnon    = 16 << 20 // bytes of RssAnon with three viewers of 1920×1080; mapped camera buffers are apart
+	mostWakeups = 2.0      // a second, with nobody looking
+	mostOfTheir = 0.6      // of go2rtc's processor time for a picture of the same camera
+)
+
+// TestCost is `make bench-agent`: the agent of the package on the virtual Pi, its cost in the guest's own /proc. The emulator makes seconds
+// of its own, so what counts is what is compared within one run.
+func TestCost(t *testing.T) {
+	if !*costFlag {
+		t.Skip("no -cost: it takes minutes and wants a quiet machine")
+	}
+	b := newBench(t)
+	b.step("hardware", b.hardware)
+	b.step("install", b.install)
+	b.step("configure", b.configure)
+	c := &cost{bench: b}
+	b.step("tools", c.tools)
+	b.step("idle", c.idle)
+	b.step("go2rtc", c.beside)
+	b.step("viewers", c.viewers)
+	b.step("MJPEG", func() { c.memory("MJPEG", "/dev/video8,format=mjpeg", c.feed(1920, 1080)) })
+	b.step("YUYV", func() { c.memory("YUYV", "/dev/video0,format=yuyv", func() {}) })
+}
+
+type cost struct{ *bench }
+
+// tools builds what the measurement needs in the guest, and pictures as a webcam sends them.
+func (c *cost) tools() {
+	c.cross(".", "./feed", "feed")
+	c.cross("go2rtc", "github.com/AlexxIT/go2rtc", "go2rtc")
+	c.must(os.WriteFile(filepath.Join(c.pi.Share(), "go2rtc.yaml"), []byte(`
+api: {listen: ":1984"}
+rtsp: {listen: ""}
+webrtc: {listen: ""}
+srtp: {listen: ""}
+log: {level: error}
+streams:
+  cam: "v4l2:device?video=/dev/video8&input_format=mjpeg&video_size=1280x720&framerate=30"
+`), 0o644))
+	for _, size := range []image.Point{{1280, 720}, {1920, 1080}} {
+		for n := range 8 {
+			c.must(os.WriteFile(filepath.Join(c.pi.Share(), fmt.Sprintf("%d-%d.jpg", size.X, n)), scene(size, n), 0o644))
+		}
+	}
+	c.guest("modprobe v4l2loopback video_nr=8")
+}
+
+// cross builds a program for the guest, as /host/NAME.
+func (c *cost) cross(dir, what, name string) {
+	c.Helper()
+	cmd := exec.CommandContext(c.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(c.pi.Share(), name), what)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm64")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		c.Fatalf("cannot build %s: %v\n%s", what, err, out)
+	}
+}
+
+// scene is a picture with as much in it as a garden: about 100 KB at 1280×720.
+func scene(size image.Point, n int) []byte {
+	rnd := rand.New(rand.NewPCG(1, uint64(n)))
+	img := image.NewYCbCr(image.Rectangle{Max: size}, image.YCbCrSubsampleRatio420)
+	for y := range size.Y {
+		for x := range size.X {
+			img.Y[y*img.YStride+x] = byte(64 + (x/3+y/5+n*7)%96 + rnd.IntN(14))
+		}
+	}
+	for i := range img.Cb {
+		img.Cb[i], img.Cr[i] = byte(112+i%32), byte(144-i/97%32)
+	}
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, img, &jpeg.Options{Quality: 80}); err != nil {
+		panic(err) // cannot happen: the writer is memory
+	}
+	return b.Bytes()
+}
+
+// feed plays pictures into the MJPEG camera at 30 a second, until stop.
+func (c *cost) feed(width, height int) (stop func()) {
+	c.Helper()
+	c.guest(fmt.Sprintf("systemd-run --quiet --unit=feed sh -c 'exec /host/feed /dev/video8 %dx%d 30 /host/%d-*.jpg'; sleep 1; systemctl is-active feed", width, height, width))
+	return func() { c.guest("systemctl stop feed") }
+}
+
+// camera makes the agent restart with another camera, which it gives back the process of.
+func (c *cost) camera(spec string) (pid string) {
+	c.Helper()
+	since := time.Now()
+	c.guest(fmt.Sprintf("echo 'PERCH_CAMERAS=yard=v4l2:%s' >>/etc/default/perch-agent; systemctl restart perch-agent", spec))
+	c.online(since)
+	return c.guest("systemctl show -P MainPID perch-agent")
+}
+
+// cpu is the processor time that a process of the guest has used.
+func (c *cost) cpu(pid string) time.Duration {
+	c.Helper()
+	ticks, err := strconv.Atoi(c.guest("awk '{print $14 + $15}' /proc/" + pid + "/stat"))
+	c.must(err)
+	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ is 100
+}
+
+// watch lets so many laptops look for so long, calls meanwhile after most of it, and gives how many pictures they got.
+func (c *cost) watch(viewers int, d time.Duration, meanwhile func()) (pictures int) {
+	c.Helper()
+	var mu sync.Mutex
+	var errs []error
+	var watching sync.WaitGroup
+	for range viewers {
+		watching.Go(func() {
+			n, err := c.look(d)
+			mu.Lock()
+			defer mu.Unlock()
+			pictures += n
+			errs = append(errs, err)
+		})
+	}
+	time.Sleep(d * 3 / 4)
+	meanwhile()
+	watching.Wait()
+	c.must(errors.Join(errs...))
+	return pictures
+}
+
+// look is one laptop: the CLI, whose pictures are counted as they come.
+func (c *cost) look(d time.Duration) (int, error) {
+	cmd := exec.CommandContext(c.Context(), filepath.Join(c.bin, "perch"), "--broker", c.url, "-q", "stream", device, "-o", "-", "--for", d.String(), "--timeout", "1m")
+	cmd.Env = []string{"HOME=" + c.TempDir()}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	n := count(out)
+	return n, cmd.Wait()
+}
+
+// count reads to the end and counts the JPEG pictures.
+func count(r io.Reader) (n int) {
+	buf := make([]byte, 256<<10)
+	last := byte(0)
+	for {
+		k, err := r.Read(buf)
+		if k > 0 {
+			if last == 0xFF && buf[0] == 0xD8 {
+				n++
+			}
+			n += bytes.Count(buf[:k], []byte{0xFF, 0xD8})
+			last = buf[k-1]
+		}
+		if err != nil {
+			return n
+		}
+	}
+}
+
+// idle looks at the agent with nobody looking: no camera is open, and hardly anything wakes it.
+func (c *cost) idle() {
+	pid := c.guest("systemctl show -P MainPID perch-agent")
+	c.watch(1, 5*time.Second, func() {})
+	time.Sleep(8 * time.Second) // the camera lingers for 5 s
+	if n := c.guest("ls -l /proc/" + pid + "/fd | grep -c /dev/video || true"); n != "0" {
+		c.Errorf("with nobody looking the agent has %s cameras open", n)
+	}
+	const script = "awk '/ctxt_switches/ {n += $2} END {print n}' /proc/%s/task/*/status"
+	const d = 30 * time.Second
+	wakeups := func() float64 {
+		n, err := strconv.ParseFloat(c.guest(fmt.Sprintf(script, pid)), 64)
+		c.must(err)
+		return n
+	}
+	before, began, used := wakeups(), time.Now(), c.cpu(pid)
+	time.Sleep(d)
+	rate := (wakeups() - before) / time.Since(began).Seconds()
+	c.Logf("idle: %.2f wake-ups/s, %v of processor time in %v, RssAnon %.1f MB", rate, c.cpu(pid)-used, d, c.anon(pid))
+	if rate > mostWakeups {
+		c.Errorf("idle: %.2f wake-ups/s, more than %.0f", rate, mostWakeups)
+	}
+}
+
+// beside compares the agent with go2rtc: the same camera, one viewer on this machine, in turn.
+func (c *cost) beside() {
+	pid := c.camera("/dev/video8,width=1280,height=720,fps=30,format=mjpeg")
+	defer c.feed(1280, 720)()
+	const d = 20 * time.Second
+	c.guest("systemd-run --quiet --unit=go2rtc /host/go2rtc -config /host/go2rtc.yaml; sleep 2")
+	defer c.guest("systemctl stop go2rtc")
+	their := c.guest("systemctl show -P MainPID go2rtc")
+	addr, err := c.pi.Forward(c.Context(), 1984)
+	c.must(err)
+	var ours, theirs time.Duration
+	var got, gave int
+	for range 2 {
+		was := c.cpu(pid)
+		got += c.watch(1, d, func() {})
+		ours += c.cpu(pid) - was
+		time.Sleep(7 * time.Second) // it lingers
+		was = c.cpu(their)
+		n, err := lookAt("http://"+addr+"/api/stream.mjpeg?src=cam", d)
+		c.must(err)
+		gave += n
+		theirs += c.cpu(their) - was
+		time.Sleep(7 * time.Second)
+	}
+	a, b := perPicture(ours, got), perPicture(theirs, gave)
+	c.Logf("1280x720 MJPEG at 30/s, one viewer, %v each: agent %d pictures, %v of processor time, %.2f ms a picture; go2rtc %d, %v, %.2f ms; ratio %.2f",
+		2*d, got, ours, a, gave, theirs, b, a/b)
+	if a > mostOfTheir*b {
+		c.Errorf("a picture costs %.2f of what it costs go2rtc, more than %.2f", a/b, mostOfTheir)
+	}
+}
+
+func perPicture(d time.Duration, n int) float64 { return d.Seconds() * 1000 / float64(n) }
+
+// lookAt counts the pictures of an HTTP stream.
+func lookAt(url string, d time.Duration) (int, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("%s: %s", url, res.Status)
+	}
+	n := count(res.Body)
+	if n == 0 {
+		return 0, fmt.Errorf("%s: no picture in %v", url, d)
+	}
+	return n, nil
+}
+
+// viewers is what further viewers of one camera cost: no further copy, and so much time for each of their pictures.
+func (c *cost) viewers() {
+	pid := c.camera("/dev/video8,width=1280,height=720,fps=10,format=mjpeg")
+	defer c.feed(1280, 720)()
+	const d = 15 * time.Second
+	var used [2]time.Duration
+	var got [2]int
+	for i, viewers := range []int{1, 3} {
+		was := c.cpu(pid)
+		got[i] = c.watch(viewers, d, func() {})
+		used[i] = c.cpu(pid) - was
+	}
+	m := c.metrics()
+	frames, copied := m["perch_camera_frames_total"], m["perch_camera_copied_total"]
+	c.Logf("one viewer: %d pictures, %v; three: %d, %v; %.2f ms for each picture of a further viewer; %v of %v frames copied for %d pictures",
+		got[0], used[0], got[1], used[1], perPicture(used[1]-used[0], got[1]-got[0]), copied, frames, got[0]+got[1])
+	if copied > frames || copied == 0 {
+		c.Errorf("%v of %v frames were copied", copied, frames)
+	}
+}
+
+// metrics are the agent's counters, by their names.
+func (c *cost) metrics() map[string]float64 {
+	c.Helper()
+	out, err := c.perch("metrics", device)
+	c.must(err)
+	m := make(map[string]float64)
+	for line := range strings.Lines(string(out)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if n, err := strconv.ParseFloat(value[strings.LastIndexByte(value, ' ')+1:], 64); err == nil {
+			name, _, _ = strings.Cut(name, "{")
+			m[name] += n
+		}
+	}
+	return m
+}
+
+// memory is what three viewers of 1920×1080 take.
+func (c *cost) memory(name, camera string, stop func()) {
+	defer stop()
+	pid := c.camera(camera + ",width=1920,height=1080")
+	var anon, most, mapped float64
+	n := c.watch(3, 20*time.Second, func() {
+		for range 5 {
+			anon = c.anon(pid)
+			most = max(most, anon)
+			time.Sleep(500 * time.Millisecond)
+		}
+		kb, err := strconv.ParseFloat(c.guest("awk '/\\/dev\\/video/ {v = 1; next} /^Size:/ && v {n += $2; v = 0} END {print n + 0}' /proc/"+pid+"/smaps"), 64)
+		c.must(err)
+		mapped = kb / 1024
+	})
+	c.Logf("%s of 1920x1080, three viewers: %d pictures, RssAnon at most %.1f MB, and %.1f MB of mapped camera buffers", name, n, most, mapped)
+	if most > mostAnon/(1<<20) {
+		c.Errorf("%s of 1920x1080, three viewers: RssAnon %.1f MB, more than %d", name, most, mostAnon>>20)
+	}
+}
+
+// anon is a process's RssAnon in MB.
+func (c *cost) anon(pid string) float64 {
+	c.Helper()
+	kb, err := strconv.ParseFloat(c.guest("awk '/^RssAnon/ {print $2}' /proc/"+pid+"/status"), 64)
+	c.must(err)
+	return kb / 1024
+}
