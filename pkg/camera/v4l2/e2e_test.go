@@ -96,8 +96,12 @@ func TestModesAreListedAndReportedAsChosen(t *testing.T) {
 	}
 	t.Logf("%+v", info)
 	for _, want := range []camera.Want{
-		{}, {Width: 640}, {Width: 1000, Height: 1000}, {Width: 320, Height: 180, FPS: 15},
-		{Width: 1280, Height: 720, Format: camera.YUYV}, {Width: 320, Height: 180, Format: camera.NV12},
+		{},
+		{Width: 640},
+		{Width: 1000, Height: 1000},
+		{Width: 320, Height: 180, FPS: 15},
+		{Width: 1280, Height: 720, Format: camera.YUYV},
+		{Width: 320, Height: 180, Format: camera.NV12},
 	} {
 		for f, err := range s.Frames(t.Context(), want) {
 			if err != nil {
