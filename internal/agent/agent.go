@@ -134,7 +134,7 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.peer, err = peer.New(peer.Config{Handler: a.service, MaxPayload: api.MaxRequest, MaxBuffered: 1 << 20, MaxHandlers: 64, Log: a.log}); err != nil {
+	if a.peer, err = peer.New(peer.Config{Handler: a.service, MaxPayload: api.MaxRequest, MaxBuffered: 1 << 20, MaxHandlers: 256, Log: a.log}); err != nil {
 		return nil, err
 	}
 	if a.link, err = link.New(a.linkConfig(trust)); err != nil {
