@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -338,6 +339,44 @@ func TestCameraThatIsBackIsUsedAtOnce(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A node may be seen some moments before it can be opened.
+func TestCameraThatIsSeenTooEarlyIsTriedAgainSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &shy{}
+		h := run(t, src)
+		v := h.View(camera.ViewOptions{})
+		defer v.Close()
+		for range 100 {
+			next(t, v)
+			src.Break(camera.ErrAbsent)
+			time.Sleep(time.Minute)
+			src.fails.Store(3)
+			src.Mend()
+			back := camera.Mono()
+			p := next(t, v)
+			for p.Mono < back {
+				p = next(t, v)
+			}
+			if d := camera.Mono() - back; d > 300*time.Millisecond {
+				t.Errorf("a picture came after %v", d)
+			}
+		}
+	})
+}
+
+// shy is away a few times more when it is back.
+type shy struct {
+	cameratest.Source
+	fails atomic.Int32
+}
+
+func (s *shy) Frames(ctx context.Context, want camera.Want) iter.Seq2[camera.Frame, error] {
+	if s.fails.Add(-1) >= 0 {
+		return func(yield func(camera.Frame, error) bool) { yield(camera.Frame{}, camera.ErrAbsent) }
+	}
+	return s.Source.Frames(ctx, want)
 }
 
 // A source that says its camera is back, and fails, must not keep the
