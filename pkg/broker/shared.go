@@ -3,6 +3,7 @@ package broker
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/rsocket/rsocket-go/core"
 
@@ -14,6 +15,10 @@ import (
 const (
 	sharedAhead = 2        // elements asked of the device that have not come
 	sharedMost  = 16 << 20 // bytes of an element
+
+	// sharedFresh is how long ago the newest element may have come, while nothing is asked of the device, to be given to who
+	// asks later: after that there is a newer one to be had.
+	sharedFresh = 200 * time.Millisecond
 )
 
 // shared is one stream of a device that any number of laptops look at. It holds the newest whole element,
@@ -32,8 +37,10 @@ type shared struct {
 	newest  session.Message
 	seq     uint64 // of newest
 	coming  session.Message
-	inside  bool  // of coming
-	open    int64 // asked of the device, not begun to come
+	inside  bool      // of coming
+	came    time.Time // newest
+	stale   bool      // newest is not to be given any more
+	open    int64     // asked of the device, not begun to come
 	over    bool
 }
 
@@ -121,7 +128,7 @@ func (g *shared) ask() {
 		return
 	}
 	for _, v := range g.viewers {
-		if v.want > 0 && v.seen == g.seq {
+		if v.want > 0 && (v.seen == g.seq || g.stale) {
 			g.open++
 			g.far.Request(1)
 			return
@@ -129,9 +136,13 @@ func (g *shared) ask() {
 	}
 }
 
-// give sends the newest element to r if it wants it and it can leave at once; otherwise Writable will come.
-func (g *shared) give(r *route, v *viewer) bool {
-	if v.want == 0 || v.seen == g.seq || !r.near.Await() {
+// give sends the newest element to r if it wants it and it can leave at once; otherwise Writable will come. The device is asked
+// for the next one before anybody wants it, but for who is so slow that it would be old by then.
+func (g *shared) give(r *route, v *viewer, ahead bool) bool {
+	if !g.stale && g.open == 0 && !g.inside && time.Since(g.came) > sharedFresh {
+		g.stale = true
+	}
+	if v.want == 0 || v.seen == g.seq || g.stale || !r.near.Await() {
 		return false
 	}
 	v.want--
@@ -140,7 +151,7 @@ func (g *shared) give(r *route, v *viewer) bool {
 	r.down.held++
 	r.mu.Unlock()
 	r.near.Send(g.newest)
-	if g.open < sharedAhead && !g.over {
+	if ahead && g.open < sharedAhead && !g.over {
 		g.open++
 		g.far.Request(1)
 	}
@@ -196,8 +207,10 @@ func (g *shared) collect(f session.Frame) *fault {
 		g.newest, g.coming = g.coming, session.Message{}
 		g.to.pictured()
 		g.seq++
+		ahead := !g.stale
+		g.came, g.stale = time.Now(), false
 		for r, v := range g.viewers {
-			if g.give(r, v) {
+			if g.give(r, v, ahead) {
 				g.to.touch(r.from.conn)
 			}
 		}
@@ -241,7 +254,7 @@ func (g *shared) view(r *route, f session.Frame) {
 		g.mu.Lock()
 		if v := g.viewers[r]; v != nil && !g.over {
 			v.want = min(v.want+int64(f.N()), maxN)
-			g.give(r, v) // the session flushes itself
+			g.give(r, v, true) // the session flushes itself
 			g.ask()
 			r.from.touch(g.to.conn)
 		}
@@ -267,7 +280,7 @@ func (g *shared) writable(r *route) {
 		g.mu.Unlock()
 		return
 	}
-	g.give(r, v)
+	g.give(r, v, true)
 	g.ask()
 	g.mu.Unlock()
 	r.from.conn.Flush()

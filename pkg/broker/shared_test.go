@@ -150,6 +150,40 @@ func TestSharePace(t *testing.T) {
 	})
 }
 
+// Who looks alone and slowly gets pictures that are newer than its wish, and costs the device no others.
+func TestShareSlowly(t *testing.T) {
+	open(t, Config{}, func(h *house) {
+		_, cam := h.rawCamera("cam")
+		l := h.rawLaptop()
+		slow := l.look(1, "{}")
+		up := cam.stream(0)
+		sent := 0
+		send := func() {
+			for uint64(sent) < up.granted() {
+				up.picture(100 + sent)
+				sent++
+			}
+		}
+		send()
+		for i := range 10 {
+			time.Sleep(500 * time.Millisecond)
+			send()
+			before, had := sent, slow.data
+			slow.s.Request(1)
+			l.Flush()
+			synctest.Wait()
+			if slow.data != had {
+				t.Errorf("round %d: it got a picture of half a second ago", i)
+			}
+			send()
+			if slow.data != had+40_004 || sent != before+1 {
+				t.Errorf("round %d: it got %d bytes, and the device sent %d pictures", i, slow.data-had, sent-before)
+			}
+		}
+		h.stopWaiting(l)
+	})
+}
+
 func TestShareEnds(t *testing.T) {
 	for name, c := range map[string]struct {
 		do   func(h *house, device *end, up *rawStream)
