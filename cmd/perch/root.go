@@ -77,7 +77,7 @@ func (a *app) command() *cobra.Command {
 		SuggestionsMinimumDistance: 2,
 		DisableSuggestions:         true, // they would be part of the error: see meant
 		SilenceUsage:               true,
-		PersistentPreRun:           func(*cobra.Command, []string) { a.started = true },
+		PersistentPreRun:           func(cmd *cobra.Command, args []string) { a.started, a.device = true, deviceOf(cmd, args) },
 	}
 	cmd.SetOut(a.stdout)
 	cmd.SetErr(a.stderr)
@@ -92,6 +92,16 @@ func (a *app) command() *cobra.Command {
 	cmd.AddCommand(a.devices(), a.watchCommand(), a.snapshot(), a.stream(), a.timelapse(), a.album(), a.sensors(), a.set(),
 		a.view(), a.info(), a.cameras(), a.health(), a.metrics(), a.logs(), a.bench(), a.login(), a.logout(), a.profiles(), a.version(), a.man())
 	return cmd
+}
+
+// deviceOf returns the device that a command is about, if its usage says that there is one.
+func deviceOf(cmd *cobra.Command, args []string) string {
+	_, usage, _ := strings.Cut(cmd.Use, " ")
+	switch {
+	case !strings.HasPrefix(usage, "DEVICE"), len(args) == 0, isPattern(args[0]), strings.HasPrefix(usage, "DEVICE...") && len(args) > 1:
+		return ""
+	}
+	return args[0]
 }
 
 // meant adds the command that somebody may have meant.
