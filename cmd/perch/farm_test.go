@@ -53,6 +53,8 @@ func (s *stage) joinFarm(args []string) error {
 				v = api.Health{Loops: api.List[api.Loop]{{Name: "link", OK: true, State: "online"}, {Name: "camera front", State: "stalled", Error: evil}}}
 			case api.RouteMetrics:
 				return peer.Payload{Data: []byte("perch_frames_total 7\nperch_" + evil + " 1\n")}, true, nil
+			case api.RouteInfo:
+				return peer.Payload{}, true, peer.Errorf(peer.CodeApplicationError, "%s", evil)
 			default:
 				return peer.Payload{}, false, nil
 			}

@@ -14,6 +14,38 @@ import (
 	"github.com/perchcam/perch/pkg/client/clienttest"
 )
 
+// Devices that never answer delay none of the others, not even where there are more of them than are asked at once.
+func TestSilentDevicesDelayNobody(t *testing.T) {
+	w := clienttest.Listen(t)
+	for i := range atOnce + 3 {
+		w.Join(silent(fmt.Sprintf("a-%03d", i))) // these are asked first
+	}
+	const devices = 20
+	for i := range devices {
+		w.Join(&clienttest.Device{Name: fmt.Sprintf("pi-%03d", i)})
+	}
+	dir := t.TempDir()
+	cmd := exec.Command("perch", "snapshot", "--all", "-o", dir, "--timeout", "1m")
+	cmd.Env = append(os.Environ(), "PERCH_BROKER="+w.URL(), "GORACE=atexit_sleep_ms=0")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	err := eventually("all pictures", func() bool {
+		files, _ := filepath.Glob(filepath.Join(dir, "pi-*"))
+		return len(files) == devices
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	t.Logf("%d pictures after %v, with %d devices that say nothing", devices, time.Since(began), atOnce+3)
+	_ = cmd.Process.Signal(os.Interrupt)
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
+		t.Errorf("exit code %d", code)
+	}
+}
+
 // One picture of 100 KB of each of 100 devices takes two seconds and 64 MB at most.
 func TestAllOfAHundred(t *testing.T) {
 	const devices, limit, memory = 100, 2 * time.Second, 64 << 10 // kB

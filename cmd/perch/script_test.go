@@ -135,11 +135,16 @@ func (s *stage) joinStill(args []string) error {
 }
 
 func (s *stage) joinSilent(args []string) error {
-	s.add(&clienttest.Device{Name: args[0], Answer: func(ctx context.Context, _ string, _ []byte) (peer.Payload, bool, error) {
+	s.add(silent(args[0]))
+	return nil
+}
+
+// silent is a device that never answers.
+func silent(name string) *clienttest.Device {
+	return &clienttest.Device{Name: name, Answer: func(ctx context.Context, _ string, _ []byte) (peer.Payload, bool, error) {
 		<-ctx.Done()
 		return peer.Payload{}, true, ctx.Err()
-	}})
-	return nil
+	}}
 }
 
 func (s *stage) add(d *clienttest.Device) {
