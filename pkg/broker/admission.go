@@ -56,16 +56,20 @@ func (b *Broker) admit(who *card, from origin) (access.Grant, error) {
 }
 
 // mayResume decides whether a session may go on over nc. Who only has its token has not enough: the link must be
-// as secure as the one before, and have shown the same certificate.
+// as secure as the one before, and have shown the same certificate. It waits as one who guesses.
 func (b *Broker) mayResume(c *session.Conn, nc net.Conn) error {
 	was, is := originOf(c.RemoteAddr()), originOf(nc.RemoteAddr())
+	text := ""
 	switch {
 	case was.secure && !is.secure:
-		return session.Errorf(core.ErrorCodeRejectedResume, "the session began over TLS")
+		text = "the session began over TLS"
 	case was.certificate != is.certificate:
-		return session.Errorf(core.ErrorCodeRejectedResume, "the session began with another certificate")
+		text = "the session began with another certificate"
+	default:
+		return nil
 	}
-	return nil
+	b.failures.wait(b.stopping, is.host())
+	return session.Errorf(core.ErrorCodeRejectedResume, "%s", text)
 }
 
 // guard ends the sessions whose credentials are revoked, changed or expired, as long as ctx lasts. The file is looked at

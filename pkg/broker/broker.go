@@ -49,7 +49,7 @@ type Config struct {
 	Connections int // links, with those that have not said anything; 25,000
 
 	Session     session.Options // frames and what is kept for a RESUME
-	FirstFrame  time.Duration   // for SETUP or RESUME; 5 s
+	FirstFrame  time.Duration   // for SETUP or RESUME, with TLS and the request for a WebSocket before it; 5 s
 	SessionTime time.Duration   // without a link; 2 min
 	RetainTotal int64           // bytes kept for RESUME in all; 512 MiB
 }
@@ -88,6 +88,7 @@ func New(cfg Config) (*Broker, error) {
 	def(&cfg.Wait, 2*time.Second)
 	def(&cfg.MaxWait, time.Minute)
 	def(&cfg.Grace, 5*time.Second)
+	def(&cfg.FirstFrame, 5*time.Second)
 	def(&cfg.Budget, 32<<20)
 	def(&cfg.Streams, 1024)
 	def(&cfg.Sessions, 20_000)

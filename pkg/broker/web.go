@@ -84,7 +84,7 @@ func (b *Broker) serveWeb(l *listener, work *sync.WaitGroup) error {
 				}
 			}
 		},
-		ReadHeaderTimeout: 5 * time.Second,
+		ReadHeaderTimeout: b.cfg.FirstFrame,
 		IdleTimeout:       10 * time.Second,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(b.log.Handler(), slog.LevelDebug),
