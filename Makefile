@@ -85,6 +85,11 @@ bench-agent: build deb-arm64 ## What the agent costs on the virtual Pi, beside g
 	@mkdir -p build/e2e
 	go test -tags e2e -count=1 -timeout 15m -v -run '^TestCost$$' -artifacts -outputdir "$(CURDIR)/build/e2e" ./e2e -cost
 
+.PHONY: page
+page: build ## The live page in a real browser, on a broker and agents; at most 4 minutes
+	@tools/need $(APT_BUILD)
+	page/test.sh
+
 SEED := $(or $(SEED),$(shell date +%s))
 
 .PHONY: chaos

@@ -16,9 +16,7 @@ export class Controls {
     private readonly world: World,
     private readonly device: string,
     private readonly camera: string,
-  ) {
-    void this.read();
-  }
+  ) {}
 
   async read() {
     const list = await this.world.link.ask<{ cameras: Camera[] }>("camera.list", this.device, {}).catch(() => null);
@@ -28,7 +26,7 @@ export class Controls {
     say(this.model, `${camera.model || camera.kind}${mode}`);
     const shown = this.world.operator ? (camera.controls ?? []) : [];
     put(this.element, "hidden", shown.length === 0);
-    const head = h("h3", {}, "Camera");
+    const head = h("h2", {}, "Camera");
     this.#rows.clear();
     const knobs = shown.map((c) => {
       const knob = new Knob(c, (value) => this.#wish(c.name, value));

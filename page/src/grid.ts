@@ -1,5 +1,5 @@
 // All cameras of all devices, by name.
-import { h } from "./dom";
+import { h, put } from "./dom";
 import { Tile } from "./tile";
 import type { Device } from "./types";
 import type { World } from "./world";
@@ -59,6 +59,7 @@ export class Grid {
       }
       before = tile.element;
     }
+    put(this.element, "data-few", wanted.length <= 4 ? String(wanted.length) : null);
   }
 
   tick() {

@@ -41,8 +41,8 @@ export class Large {
     const name = device.value.name;
     const several = (device.value.cameras?.length ?? 0) > 1;
     put(this.#canvas, "aria-label", `the picture of ${camera || "no camera"} of ${name}`);
-    this.heading = h("h2", { tabindex: -1 }, name, several ? h("span", { class: "camera" }, ` ${camera}`) : null);
-    this.#readings = new Readings(world, name);
+    this.heading = h("h1", { tabindex: -1 }, name, several ? h("span", { class: "camera" }, ` ${camera}`) : null);
+    this.#readings = new Readings(world, device);
     this.#switches = new Switches(world, name);
     if (camera) this.#controls = new Controls(world, name, camera);
     this.#frame = h("div", { class: "frame" }, this.#canvas, this.#note);
@@ -130,7 +130,7 @@ export class Large {
     return h(
       "section",
       { class: "picture" },
-      h("h3", {}, "Picture"),
+      h("h2", {}, "Picture"),
       choice("Rate", "fps", ["the camera’s", 0], ["15 fps", 15], ["10 fps", 10], ["5 fps", 5], ["2 fps", 2], ["1 fps", 1]),
       choice("Size", "width", ["the camera’s", 0], ["1280 wide", 1280], ["640 wide", 640], ["320 wide", 320]),
       choice("Quality", "quality", ["the camera’s", 0], ["90", 90], ["75", 75], ["60", 60], ["40", 40], ["20", 20]),

@@ -32,7 +32,7 @@ const news = h("p", { class: "unseen", role: "status" });
 const empty = h("p", { class: "empty", hidden: true });
 const all = h("section", { class: "all" }, h("h1", { class: "unseen" }, "Cameras"), grid.element, empty);
 const main = h("main", { id: "main", tabindex: -1 }, all);
-const gate = h("div", { class: "gate", hidden: true });
+const gate = h("main", { class: "gate", hidden: true });
 document.body.append(
   h("a", { class: "skip", href: "#main", click: (e: Event) => (e.preventDefault(), main.focus()) }, "Skip to the pictures"),
   h(

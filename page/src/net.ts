@@ -122,7 +122,11 @@ export class Link {
       }).connect();
       if (!current()) return rsocket.close();
       this.#rsocket = rsocket;
-      rsocket.onClose((e) => current() && this.#failed(fault(e)));
+      rsocket.onClose((e) => {
+        if (!current()) return;
+        this.#rsocket = undefined; // closed it is
+        this.#failed(fault(e));
+      });
       // SETUP has no answer of its own: the first request's is the one that counts.
       const info = await this.ask<BrokerInfo>("broker.info", "", {}, OPENING).catch((e: Fault) => {
         if (e.code === REJECTED || e.code === INVALID) return { version: "" }; // an older broker, or another one

@@ -1,29 +1,32 @@
 // A device's sensors, large: the value there is, and how it got there.
-import { h, put, say } from "./dom";
+import { h, put, say, type Signal } from "./dom";
 import { Plot } from "./plot";
-import type { Series } from "./sensors";
+import type { Sensors, Series } from "./sensors";
 import { measure } from "./text";
+import type { Device } from "./types";
 import type { World } from "./world";
 
 export class Readings {
-  readonly element = h("section", { class: "readings", hidden: true }, h("h3", {}, "Sensors"));
+  readonly element = h("section", { class: "readings", hidden: true }, h("h2", {}, "Sensors"));
   #rows = new Map<string, { element: HTMLElement; value: HTMLElement; note: HTMLElement; plot: Plot }>();
   #forget: () => void;
+  #sensors: Sensors;
 
   constructor(
-    private readonly world: World,
-    private readonly device: string,
+    world: World,
+    private readonly device: Signal<Device>,
   ) {
-    this.#forget = world.sensors(device).changed.follow(() => this.tick());
+    this.#sensors = world.sensors(device.value.name);
+    this.#forget = this.#sensors.changed.follow(() => this.tick());
   }
 
   want(on: boolean) {
-    this.world.sensors(this.device).want(this, on);
+    this.#sensors.want(this, on);
   }
 
   tick() {
     const now = Date.now();
-    for (const [key, s] of this.world.sensors(this.device).series) this.#row(key, s, now);
+    for (const [key, s] of this.#sensors.inOrder(this.device.value.sensors)) this.#row(key, s, now);
     put(this.element, "hidden", this.#rows.size === 0);
   }
 

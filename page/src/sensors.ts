@@ -35,6 +35,12 @@ export class Sensors {
     );
   }
 
+  // inOrder is all series, in the order in which the device names its sensors.
+  inOrder(sensors: { name: string }[] = []): [string, Series][] {
+    const place = (s: Series) => sensors.findIndex(({ name }) => name === s.sensor);
+    return [...this.series].sort(([, a], [, b]) => place(a) - place(b)); // which keeps the order of a sensor's quantities
+  }
+
   want(who: object, on: boolean) {
     if (on) this.#wanting.add(who);
     else this.#wanting.delete(who);

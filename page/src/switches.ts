@@ -8,7 +8,7 @@ import type { World } from "./world";
 const AGAIN = 3_000; // ms; others set outputs too, and limits pass
 
 export class Switches {
-  readonly element = h("section", { class: "switches", hidden: true }, h("h3", {}, "Outputs"));
+  readonly element = h("section", { class: "switches", hidden: true }, h("h2", {}, "Outputs"));
   #rows = new Map<string, Row>();
   #timer: ReturnType<typeof setInterval>;
 

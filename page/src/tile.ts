@@ -85,7 +85,7 @@ export class Tile {
 
   #sensors() {
     const items: HTMLElement[] = [];
-    for (const s of this.world.sensors(this.device.value.name).series.values()) {
+    for (const [, s] of this.world.sensors(this.device.value.name).inOrder(this.device.value.sensors)) {
       const last = s.points.at(-1);
       const value = s.error ? "error" : !last ? "" : s.quantity === "" ? (last[1] ? "on" : "off") : measure(last[1], s.unit);
       if (!value) continue;
