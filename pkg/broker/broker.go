@@ -68,6 +68,7 @@ type Broker struct {
 	unread   quiet   // and about credentials that cannot be read
 	failures failures
 
+	refusing atomic.Int64  // links that are told that there are too many
 	routes   atomic.Int64  // requests that are not through
 	draining atomic.Bool   // no new sessions and requests
 	stopping chan struct{} // closed when it is true
@@ -293,6 +294,9 @@ func (b *Broker) routeDone() {
 	}
 }
 
+// refusingMost is how many links too many are told so at once; others are closed without a word.
+const refusingMost = 100
+
 // Serve takes one link until it is lost.
 func (b *Broker) Serve(nc net.Conn) {
 	b.mu.Lock()
@@ -303,7 +307,12 @@ func (b *Broker) Serve(nc net.Conn) {
 	b.mu.Unlock()
 	if full {
 		b.counters.add(linksRefused)
-		_ = nc.Close()
+		defer b.refusing.Add(-1)
+		if b.refusing.Add(1) > refusingMost {
+			_ = nc.Close()
+			return
+		}
+		session.Refuse(nc, session.Errorf(core.ErrorCodeRejectedSetup, "the broker has %d links, which is its limit", b.cfg.Connections))
 		return
 	}
 	defer func() {

@@ -306,8 +306,10 @@ func TestLimits(t *testing.T) {
 		h.tap()
 		synctest.Wait() // until both are counted
 		p := h.tap()
-		if p.frames(); p.end != io.EOF || h.counters[linksRefused].Load() != 1 {
-			t.Errorf("one link too many ended with %v", p.end)
+		p.frames()
+		time.Sleep(2 * time.Second)
+		if got := p.frames(); !slices.Equal(got, []string{"ERROR 0"}) || p.end != io.EOF || h.counters[linksRefused].Load() != 1 {
+			t.Errorf("one link too many ended with %v %v", got, p.end)
 		}
 		if got, err := l.ask(to("cam", "x")); got != "cam" || err != nil {
 			t.Errorf("%q, %v", got, err)

@@ -28,6 +28,7 @@ type rawStream struct {
 	frames []string
 	n      uint64 // granted in all
 	data   int    // bytes of data
+	last   error  // what the newest ERROR said
 	ended  error
 }
 
@@ -60,6 +61,7 @@ func (st *rawStream) Frame(f session.Frame) {
 	switch f.Type() {
 	case core.FrameTypeError:
 		text = fmt.Sprintf("ERROR %v %s", core.ErrorCode(f.N()), f.Data())
+		st.last = session.Errorf(core.ErrorCode(f.N()), "%s", f.Data())
 	case core.FrameTypeRequestN, core.FrameTypeRequestStream, core.FrameTypeRequestChannel:
 		st.n += uint64(f.N())
 	default:
