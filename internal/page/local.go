@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -84,13 +85,16 @@ func NewLocal(addr string, cfg LocalConfig) (*Local, error) {
 	return l, nil
 }
 
-// Link returns an address that lets one browser in. It replaces the one before.
-func (l *Local) Link() string {
+// Link returns an address that lets one browser in, and shows it a device; "" is all. It replaces the one before.
+func (l *Local) Link(device string) string {
 	secret := rand.Text() + rand.Text() // 260 bits
 	l.mu.Lock()
 	l.secret, l.open = sha256.Sum256([]byte(secret)), true
 	l.mu.Unlock()
-	return "http://" + l.host + "/#key=" + secret
+	if device != "" {
+		device = "/" + url.PathEscape(device)
+	}
+	return "http://" + l.host + "/#key=" + secret + device
 }
 
 // Run serves until ctx ends, and returns when all WebSockets have ended.

@@ -192,9 +192,9 @@ addEventListener("online", () => link.wake());
 // The secret of perch view is in the address, where no server sees it, and is exchanged once for a cookie.
 
 async function enter() {
-  const secret = /^#key=([A-Za-z0-9_-]+)$/.exec(location.hash)?.[1];
+  const [, secret, device = ""] = /^#key=([A-Z2-7]+)(\/.*)?$/.exec(location.hash) ?? [];
   if (local && secret) {
-    history.replaceState(null, "", location.pathname);
+    history.replaceState(null, "", device ? `#${device}` : location.pathname);
     await fetch(`${socket}/session`, { method: "POST", body: secret }).catch(() => null);
   }
   link.wake();

@@ -140,7 +140,7 @@ export class World {
     const relay = await Relay.to(this.tcp);
     this.relays.push(relay);
     const p = this.start("perch", ["view", "--broker", `tcp://127.0.0.1:${relay.at}`, "--token-file", join(this.dir, role)]);
-    const url = (await p.line(/the page is at (\S+)/))[1];
+    const url = (await p.line(/(http:\S+#key=\S+)\n/))[1];
     return { program: p, relay, url, origin: new URL(url).origin };
   }
 
