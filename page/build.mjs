@@ -2,16 +2,16 @@
 // is in page.js. The same sources give the same bytes, on any machine.
 import { build } from "esbuild";
 import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
-const out = process.argv[2] ?? join(here, "../internal/page/dist");
+const out = resolve(process.argv[2] ?? join(here, "../internal/page/dist"));
+const absWorkingDir = here;
 process.chdir(here);
-await rm(out, { recursive: true, force: true });
-await mkdir(out, { recursive: true });
 
-const { metafile } = await build({
+const { metafile, outputFiles } = await build({
+  absWorkingDir,
   entryPoints: { page: "src/main.ts" },
   outdir: out,
   bundle: true,
@@ -23,9 +23,14 @@ const { metafile } = await build({
   inject: ["src/buffer.ts"], // rsocket-js takes Node's Buffer for granted
   define: { global: "globalThis" },
   metafile: true,
+  write: false,
   logLevel: "warning",
 });
-await build({ entryPoints: { page: "src/page.css" }, outdir: out, minify: true, target: ["chrome109", "firefox115", "safari16.4"], logLevel: "warning" });
+const style = await build({ absWorkingDir, entryPoints: { page: "src/page.css" }, outdir: out, minify: true, write: false, target: ["chrome109", "firefox115", "safari16.4"], logLevel: "warning" });
+
+await rm(out, { recursive: true, force: true }); // now that there is something to put in its place
+await mkdir(out, { recursive: true });
+for (const file of [...outputFiles, ...style.outputFiles]) await writeFile(file.path, file.contents);
 for (const name of ["index.html", "icon.svg"]) await cp(join("src", name), join(out, name));
 
 const packages = new Set();
