@@ -122,7 +122,9 @@ func open(spec camera.Spec) (camera.Source, error) {
 		{Name: "contrast", Type: camera.ControlInt, Max: 95, Step: 1, Default: 32, Value: 32},
 		{Name: "white_balance_automatic", Type: camera.ControlBool, Max: 1, Default: 1, Value: 1},
 		{Name: "power_line_frequency", Type: camera.ControlMenu, Max: 2, Default: 1, Value: 1, Menu: []camera.MenuItem{
-			{Value: 0, Name: "Disabled"}, {Value: 1, Name: "50 Hz"}, {Value: 2, Name: "60 Hz"},
+			{Value: 0, Name: "Disabled"},
+			{Value: 1, Name: "50 Hz"},
+			{Value: 2, Name: "60 Hz"},
 			{Value: 3, Name: "<img src=x onerror=\"window.injected=1\">"},
 		}},
 	}}, nil
