@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"net"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,6 +42,8 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"perch": main
 //	comes NAME ADDR FILE  a device connects to ADDR, as the lines in FILE tell it to
 //	port NAME             sets a variable to a free port
 //	away NAME             it loses its link
+//	proxied               perch reaches the broker by a proxy
+//	cut                   whose connections break
 //	gone                  the broker stops
 //	restart               another one takes its place, which knows nothing
 //	exits CODE perch …    as exec, with this exit code
@@ -66,6 +70,8 @@ func TestScripts(t *testing.T) {
 			"comes":    comes,
 			"port":     port,
 			"away":     command(func(s *stage, args []string) error { s.devices[args[0]].Network().Down(true); return nil }),
+			"proxied":  proxied,
+			"cut":      command(func(s *stage, _ []string) error { s.proxy.cut(); return nil }),
 			"gone":     command(func(s *stage, _ []string) error { s.Stop(); return nil }),
 			"restart":  command(func(s *stage, _ []string) error { s.Restart(); return nil }),
 			"asked":    command((*stage).asked),
@@ -86,6 +92,67 @@ type stage struct {
 	auth     wire.Auth // of devices
 	devices  map[string]*clienttest.Device
 	canceled chan string
+	proxy    *proxy // nil before proxied
+}
+
+// proxied sends perch's connections by a proxy.
+func proxied(ts *testscript.TestScript, _ bool, _ []string) {
+	s := ts.Value(world{}).(*stage)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	s.proxy = &proxy{to: strings.TrimPrefix(s.URL(), "tcp://")}
+	var serving sync.WaitGroup
+	serving.Go(func() { s.proxy.serve(l) })
+	ts.Defer(func() {
+		_ = l.Close()
+		s.proxy.cut()
+		serving.Wait()
+	})
+	ts.Setenv("PERCH_BROKER", "tcp://"+l.Addr().String())
+}
+
+// proxy carries connections to an address, and breaks them.
+type proxy struct {
+	to string
+
+	mu    sync.Mutex // guards the following
+	conns []net.Conn
+}
+
+func (p *proxy) serve(l net.Listener) {
+	var carrying sync.WaitGroup
+	defer carrying.Wait()
+	for {
+		near, err := l.Accept()
+		if err != nil {
+			return
+		}
+		far, err := net.Dial("tcp", p.to)
+		if err != nil {
+			_ = near.Close()
+			continue
+		}
+		p.mu.Lock()
+		p.conns = append(p.conns, near, far)
+		p.mu.Unlock()
+		for _, pair := range [2][2]net.Conn{{near, far}, {far, near}} {
+			carrying.Go(func() {
+				_, _ = io.Copy(pair[0], pair[1])
+				_ = pair[0].Close()
+			})
+		}
+	}
+}
+
+// cut resets all connections.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.Close()
+	}
+	p.conns = nil
 }
 
 // command makes a command of what happens on a stage.
