@@ -37,7 +37,10 @@ type Encoder struct {
 }
 
 // divisor divides by multiplying.
-type divisor struct{ half, inverse uint32 }
+type divisor struct {
+	half, inverse uint32
+	least         int32 // what is no further than this from 0 becomes 0
+}
 
 // Append encodes m at a quality of 1 to 100 and appends it to dst.
 func (e *Encoder) Append(dst []byte, m Image, quality int) []byte {
@@ -145,13 +148,15 @@ func (e *Encoder) block(b *block, table int, dc int32) int32 {
 	var set uint64 // which of zz are not 0, the first at the top
 	q := &e.scaled[table]
 	for i, c := range b {
-		sign := c >> 31
-		v := (uint32((c^sign)-sign) + q[i].half) * q[i].inverse >> recipBits
-		if v != 0 {
-			z := zigzag[i] & 63
-			zz[z] = int16((int32(v) ^ sign) - sign)
-			set |= 1 << (63 - z)
+		d := &q[i]
+		if uint32(c+d.least) <= uint32(2*d.least) {
+			continue // as most are
 		}
+		sign := c >> 31
+		v := (uint32((c^sign)-sign) + d.half) * d.inverse >> recipBits
+		z := zigzag[i] & 63
+		zz[z] = int16((int32(v) ^ sign) - sign)
+		set |= 1 << (63 - z)
 	}
 	t := &codes[table]
 	first := int32(zz[0])

@@ -71,10 +71,12 @@ func (e *Encoder) prepare(quality int) {
 			e.quant[t][zigzag[i]] = byte(v)
 			// v · 8 · both scales
 			d := uint64(v*aanScale[i/8]*aanScale[i%8]) >> 9 // in 1/4096
-			e.scaled[t][i] = divisor{
+			by := divisor{
 				half:    uint32((d/2 + 1<<11) >> 12),
 				inverse: uint32((uint64(1)<<(recipBits+12) + d/2) / d),
 			}
+			by.least = max(int32((1<<recipBits-1)/by.inverse)-int32(by.half), 0)
+			e.scaled[t][i] = by
 		}
 	}
 }
