@@ -46,7 +46,10 @@ export class Signal<T> {
     return this.#value;
   }
   set(value: T) {
-    if (value === this.#value) return;
+    if (value !== this.#value) this.tell(value);
+  }
+  // tell tells all followers, also of a value that is the same as before.
+  tell(value: T) {
     this.#value = value;
     for (const f of [...this.#followers]) f(value);
   }

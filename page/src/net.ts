@@ -150,7 +150,7 @@ export class Link {
     this.#drop();
     this.why = e.message;
     if (e.code === REJECTED_SETUP) {
-      this.state.set("refused");
+      this.state.tell("refused"); // once more, too: with another token
       return;
     }
     if (this.state.value === "up") this.lost = performance.now();
