@@ -27,7 +27,7 @@ func (a *app) health() *cobra.Command {
 			case asJSON:
 				err = a.json(h)
 			default:
-				err = healthTable(a.stdout, h, time.Now())
+				err = healthTable(a.stdout, h)
 			}
 			if err == nil && !h.OK {
 				err = fmt.Errorf("%s is not well", device)
@@ -38,9 +38,13 @@ func (a *app) health() *cobra.Command {
 	return cmd
 }
 
-func healthTable(w io.Writer, h api.Health, now time.Time) error {
+func healthTable(w io.Writer, h api.Health) error {
+	now := h.At // the device's clock, which may be wrong
+	if now.IsZero() { // an older agent
+		now = time.Now()
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(t, "PART\tOK\tSTATE\tPROGRESS")
+	fmt.Fprintln(t, "PART\tOK\tSTATE\tSINCE")
 	for _, l := range h.Loops {
 		ok, state, last := "yes", l.State, "-"
 		if !l.OK {
@@ -50,7 +54,7 @@ func healthTable(w io.Writer, h api.Health, now time.Time) error {
 			state = strings.TrimPrefix(state+": "+l.Error, ": ")
 		}
 		if !l.Last.IsZero() {
-			last = ago(now.Sub(l.Last)) + " ago"
+			last = ago(now.Sub(l.Last))
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", api.Text(l.Name), ok, orDash(api.Text(state)), last)
 	}

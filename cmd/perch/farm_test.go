@@ -50,7 +50,7 @@ func (s *stage) joinFarm(args []string) error {
 				}
 				return albumOf(q)
 			case api.RouteHealth:
-				v = api.Health{Loops: api.List[api.Loop]{{Name: "link", OK: true, State: "online"}, {Name: "camera front", State: "stalled", Error: evil}}}
+				v = api.Health{At: noon, Loops: api.List[api.Loop]{{Name: "link", OK: true, State: "online", Last: noon.Add(-3 * time.Second)}, {Name: "camera front", State: "stalled", Error: evil}}}
 			case api.RouteMetrics:
 				return peer.Payload{Data: []byte("perch_frames_total 7\nperch_" + evil + " 1\n")}, true, nil
 			case api.RouteInfo:

@@ -49,7 +49,7 @@ func TestHostileText(t *testing.T) {
 			readingsTable(&b, []api.Reading{reading}),
 			writeInfo(&b, api.Info{Device: h, ID: h, Boot: h, Version: h, OS: h, Arch: h, Kernel: h, Model: h, Drops: map[string]uint64{h: 1}}, []api.Camera{camera}),
 			writeCamera(&b, camera),
-			healthTable(&b, api.Health{Loops: api.List[api.Loop]{{Name: h, State: h, Error: h}}}, noon),
+			healthTable(&b, api.Health{Loops: api.List[api.Loop]{{Name: h, State: h, Error: h}}}),
 			u.json(d),
 			u.jsonLine(reading),
 		} {

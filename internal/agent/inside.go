@@ -18,7 +18,7 @@ import (
 
 // Health says how the loops do that have to go on. See service.Inside.
 func (a *Agent) Health() api.Health {
-	h := api.Health{OK: true}
+	h := api.Health{OK: true, At: time.Now().UTC()}
 	add := func(l api.Loop) {
 		h.OK = h.OK && l.OK
 		h.Loops = append(h.Loops, l)

@@ -92,9 +92,10 @@ func version1() map[string]any {
 			MonoNS: 8123456789, Synced: true, OS: "linux", Arch: "arm64", Kernel: "6.12.47", Model: "Raspberry Pi 4 Model B Rev 1.5",
 			Dialect: "rsocket-broker", Resumes: 2, Drops: map[string]uint64{"torn": 1},
 		},
-		"clock.json":  ClockReply{"b1", 8123456789, taken, true},
-		"health.json": Health{true, []Loop{{Name: "camera front", OK: true, State: "idle", Last: taken}}},
-		"log.json":    LogLine{At: taken, Level: 4, Text: "link", Attrs: map[string]any{"from": "up", "to": "away"}},
+		"clock.json":     ClockReply{"b1", 8123456789, taken, true},
+		"health.json":    Health{OK: true, Loops: []Loop{{Name: "camera front", OK: true, State: "idle", Last: taken}}},
+		"health-at.json": Health{OK: true, Loops: []Loop{{Name: "link", OK: true}}, At: taken},
+		"log.json":       LogLine{At: taken, Level: 4, Text: "link", Attrs: map[string]any{"from": "up", "to": "away"}},
 		"device-list.json": Devices{Devices: []Device{{
 			Name: "pi-42", ID: "7d1c0a6e1b5a4d0c9a3f2e1d0c9b8a76", State: StateAway, Since: since, Version: "1.0.0",
 			Cameras: []CameraRef{{"front", "v4l2"}}, Tags: map[string]string{"room": "hall"}, Addr: "192.0.2.42:51234", Reason: "the link was lost",

@@ -39,6 +39,7 @@ type ClockReply struct {
 type Health struct {
 	OK    bool       `json:"ok"`
 	Loops List[Loop] `json:"loops"`
+	At    time.Time  `json:"at,omitzero"` // by the device's clock, as Last
 }
 
 // Loop is one of the things that have to go on.
@@ -46,7 +47,7 @@ type Loop struct {
 	Name  string    `json:"name"`
 	OK    bool      `json:"ok"`
 	State string    `json:"state,omitempty"`
-	Last  time.Time `json:"last,omitzero"` // progress
+	Last  time.Time `json:"last,omitzero"` // when its state began
 	Error string    `json:"error,omitempty"`
 }
 
