@@ -39,7 +39,7 @@ func (a *app) health() *cobra.Command {
 }
 
 func healthTable(w io.Writer, h api.Health) error {
-	now := h.At // the device's clock, which may be wrong
+	now := h.At       // the device's clock, which may be wrong
 	if now.IsZero() { // an older agent
 		now = time.Now()
 	}
