@@ -48,6 +48,8 @@ type Local struct {
 	secret  [sha256.Size]byte          // that buys a cookie; of the newest Link
 	open    bool                       // it has not been used
 	cookies map[[sha256.Size]byte]bool // that were bought
+	sockets sync.WaitGroup             // Add holds mu, and asks closed
+	closed  bool
 }
 
 const (
@@ -99,14 +101,9 @@ func (l *Local) Link(device string) string {
 
 // Run serves until ctx ends, and returns when all WebSockets have ended.
 func (l *Local) Run(ctx context.Context) error {
-	var sockets sync.WaitGroup
 	mux := http.NewServeMux()
 	mux.Handle("/", l.page)
-	mux.HandleFunc(l.socket, func(w http.ResponseWriter, r *http.Request) {
-		sockets.Add(1)
-		defer sockets.Done()
-		l.serveSocket(ctx, w, r)
-	})
+	mux.HandleFunc(l.socket, func(w http.ResponseWriter, r *http.Request) { l.serveSocket(ctx, w, r) })
 	mux.HandleFunc(l.socket+"/session", l.session)
 	srv := &http.Server{
 		Handler:           l.only(mux),
@@ -124,7 +121,10 @@ func (l *Local) Run(ctx context.Context) error {
 		err = nil
 	}
 	_ = srv.Close()
-	sockets.Wait()
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.sockets.Wait()
 	return err
 }
 
@@ -218,6 +218,17 @@ func (l *Local) serveSocket(ctx context.Context, w http.ResponseWriter, r *http.
 		l.refuse(w, r, http.StatusUnauthorized, "this browser has not been let in")
 		return
 	}
+	l.mu.Lock()
+	closed := l.closed
+	if !closed {
+		l.sockets.Add(1)
+	}
+	l.mu.Unlock()
+	if closed {
+		http.Error(w, "the page has ended", http.StatusServiceUnavailable)
+		return
+	}
+	defer l.sockets.Done()
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		l.cfg.Log.Debug("WebSocket refused", "err", err)
