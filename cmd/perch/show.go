@@ -77,6 +77,10 @@ func show(w io.Writer, p protocol, data []byte) error {
 	if cfg.Width*cfg.Height > maxShown {
 		return fmt.Errorf("the picture cannot be shown: it has %d x %d pixels, more than %d million", cfg.Width, cfg.Height, maxShown>>20)
 	}
+	// A block of 8 x 8 takes a bit at least: what has fewer is not all there, and would take memory for all of it.
+	if cfg.Width*cfg.Height > 512*len(data) {
+		return fmt.Errorf("the picture cannot be shown: %d bytes are too few for the %d x %d pixels that it says it has", len(data), cfg.Width, cfg.Height)
+	}
 	img, err := jpeg.Decode(bytes.NewReader(data))
 	if err != nil {
 		return fmt.Errorf("the picture cannot be shown: %w", err)

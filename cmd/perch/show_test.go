@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"image/png"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -54,12 +55,20 @@ func TestShowRefuses(t *testing.T) {
 	bomb := clienttest.Grey(64, 48)
 	sof := bytes.Index(bomb, []byte{0xFF, 0xC0})
 	copy(bomb[sof+5:], []byte{0xFF, 0xFF, 0xFF, 0xFF}) // 65535 x 65535
+	small := bytes.Clone(bomb)
+	copy(small[sof+5:], []byte{0x1F, 0x40, 0x1F, 0x40}) // 8000 x 8000, which would be allowed
 	for name, data := range map[string][]byte{
-		"bomb": bomb, "escape": []byte("\x1b[2J"), "nothing": nil, "cut": clienttest.Grey(64, 48)[:200],
+		"bomb": bomb, "small bomb": small, "escape": []byte("\x1b[2J"), "nothing": nil, "cut": clienttest.Grey(64, 48)[:200],
 	} {
 		var b bytes.Buffer
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		if err := show(&b, showKitty, data); err == nil || b.Len() > 0 {
 			t.Errorf("%s: %v, %d bytes shown", name, err, b.Len())
+		}
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 1<<20 {
+			t.Errorf("%s: %d bytes of memory were taken", name, took)
 		}
 	}
 }
