@@ -58,7 +58,7 @@ func (p plug) next(body []byte) (id uint32, t core.FrameType, flags core.FrameFl
 }
 
 // bench runs a broker on loopback and returns what connects to it.
-func bench(b *testing.B) (br *Broker, connect func(*wire.Setup) plug) {
+func bench(b testing.TB) (br *Broker, connect func(*wire.Setup) plug) {
 	br, err := New(Config{Listen: []string{"tcp://127.0.0.1:0"}, Grace: 1})
 	if err != nil {
 		b.Fatal(err)
@@ -117,63 +117,86 @@ func cut(id uint32, size int, last core.FrameFlag) (b []byte, frames int) {
 func BenchmarkStream(b *testing.B) {
 	for _, size := range []int{100, 16 << 10, 100_000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			_, connect := bench(b)
-			setup := deviceSetup("cam", "id", 1)
-			device, laptop := connect(&setup), connect(nil)
-			laptop.frame(1, core.FrameTypeRequestStream, core.FlagMetadata, request(1<<31-1)...)
-			var credit atomic.Int64
-			more := make(chan struct{}, 1)
-			stream := make(chan uint32, 1)
-			go func() {
-				var n [4]byte
-				for {
-					id, t, _, err := device.next(n[:])
-					if err != nil {
-						return
-					}
-					if t == core.FrameTypeRequestStream || t == core.FrameTypeRequestN {
-						credit.Add(int64(binary.BigEndian.Uint32(n[:])))
-						select {
-						case more <- struct{}{}:
-						default:
-						}
-					}
-					if t == core.FrameTypeRequestStream {
-						stream <- id
-					}
-				}
-			}()
-			element, frames := cut(<-stream, size, 0)
-			elements := 0
-			b.SetBytes(int64(len(element) / frames))
+			st := newStreaming(b, size)
+			b.SetBytes(int64(len(st.element) / st.frames))
 			b.ReportAllocs()
 			b.ResetTimer()
+			total := (b.N + st.frames - 1) / st.frames
 			done := make(chan struct{})
-			total := (b.N + frames - 1) / frames
 			go func() {
 				defer close(done)
-				var text [100]byte
-				for got := 0; got < total*frames; {
-					_, t, _, err := laptop.next(text[:])
-					if err != nil || t == core.FrameTypeError {
-						panic(fmt.Sprintf("after %d of %d: %v %q", got, total*frames, err, text))
-					}
-					if t == core.FrameTypePayload {
-						got++
-					}
+				for range total {
+					st.take()
 				}
 			}()
-			for ; elements < total; elements++ {
-				for credit.Load() == 0 {
-					<-more
-				}
-				credit.Add(-1)
-				if _, err := device.Write(element); err != nil {
-					b.Fatal(err)
-				}
+			for range total {
+				st.send()
 			}
 			<-done
 		})
+	}
+}
+
+// streaming is a stream of equal elements from a device to a laptop.
+type streaming struct {
+	device, laptop plug
+	element        []byte
+	frames         int // of an element
+	credit         atomic.Int64
+	more           chan struct{}
+	text           [100]byte
+}
+
+func newStreaming(t testing.TB, size int) *streaming {
+	_, connect := bench(t)
+	setup := deviceSetup("cam", "id", 1)
+	st := &streaming{device: connect(&setup), laptop: connect(nil), more: make(chan struct{}, 1)}
+	st.laptop.frame(1, core.FrameTypeRequestStream, core.FlagMetadata, request(1<<31-1)...)
+	stream := make(chan uint32, 1)
+	go func() {
+		var n [4]byte
+		for {
+			id, t, _, err := st.device.next(n[:])
+			if err != nil {
+				return
+			}
+			if t == core.FrameTypeRequestStream || t == core.FrameTypeRequestN {
+				st.credit.Add(int64(binary.BigEndian.Uint32(n[:])))
+				select {
+				case st.more <- struct{}{}:
+				default:
+				}
+			}
+			if t == core.FrameTypeRequestStream {
+				stream <- id
+			}
+		}
+	}()
+	st.element, st.frames = cut(<-stream, size, 0)
+	return st
+}
+
+// send sends an element once it may.
+func (st *streaming) send() {
+	for st.credit.Load() == 0 {
+		<-st.more
+	}
+	st.credit.Add(-1)
+	if _, err := st.device.Write(st.element); err != nil {
+		panic(err)
+	}
+}
+
+// take takes one.
+func (st *streaming) take() {
+	for got := 0; got < st.frames; {
+		_, t, _, err := st.laptop.next(st.text[:])
+		if err != nil || t == core.FrameTypeError {
+			panic(fmt.Sprintf("%v %q", err, st.text))
+		}
+		if t == core.FrameTypePayload {
+			got++
+		}
 	}
 }
 

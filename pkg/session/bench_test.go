@@ -69,50 +69,60 @@ func BenchmarkForward(b *testing.B) {
 	}
 }
 
-// forward lets two sockets with these tokens talk to the switch.
 func forward(b *testing.B, size int, here, there string) {
+	const ahead = 64 // frames under way
+	room := make(chan struct{}, ahead)
+	write, end := forwarding(b, size, here, there, func() { <-room })
+	defer end()
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	for b.Loop() {
+		room <- struct{}{}
+		write()
+	}
+}
+
+// forwarding lets two sockets with these tokens talk to the switch. write writes a frame, got is called when one arrives.
+func forwarding(t testing.TB, size int, here, there string, got func()) (write, end func()) {
 	sw := &patch{asked: make(chan struct{})}
 	srv, err := session.NewServer(session.ServerConfig{
 		Options: session.Options{Batch: 64 << 10, NotSent: 32 << 10},
 		Accept:  func(*session.Conn) (session.Receiver, error) { return sw, nil },
 	})
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	var work sync.WaitGroup
 	work.Go(func() { accept(&work, ln, func(nc net.Conn) { _ = srv.Serve(nc) }) })
-	const ahead = 64 // frames under way
-	room := make(chan struct{}, ahead)
 	dial := func(token string, first []byte, got func()) net.Conn {
 		nc, err := net.Dial("tcp", ln.Addr().String())
 		if err == nil {
 			_, err = nc.Write(append(setupBytes(token), first...))
 		}
 		if err != nil {
-			b.Fatal(err)
+			t.Fatal(err)
 		}
 		work.Go(func() { take(nc, got) })
 		return nc
 	}
-	to := dial(there, frameBytes(1, core.FrameTypeRequestStream, 0, "\x7f\xff\xff\xff"), func() { <-room })
+	to := dial(there, frameBytes(1, core.FrameTypeRequestStream, 0, "\x7f\xff\xff\xff"), got)
 	<-sw.asked
 	from := dial(here, frameBytes(1, core.FrameTypeRequestChannel, 0, "\x7f\xff\xff\xff"), func() {})
 	frame := frameBytes(1, core.FrameTypePayload, core.FlagNext, string(make([]byte, size)))
-	b.SetBytes(int64(size))
-	b.ReportAllocs()
-	for b.Loop() {
-		room <- struct{}{}
+	write = func() {
 		if _, err := from.Write(frame); err != nil {
-			b.Fatal(err)
+			t.Fatal(err)
 		}
 	}
-	_, _, _ = from.Close(), to.Close(), ln.Close()
-	srv.Close(context.Background(), core.ErrorCodeConnectionClose, "measured")
-	work.Wait()
+	return write, func() {
+		_, _, _ = from.Close(), to.Close(), ln.Close()
+		srv.Close(context.Background(), core.ErrorCodeConnectionClose, "measured")
+		work.Wait()
+	}
 }
 
 // take reads frames, acknowledges them as a session does, and calls got for each PAYLOAD.
