@@ -96,6 +96,11 @@ func start(role string, args ...string) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
+	return startAs(self, role, args...)
+}
+
+// startAs starts one of another build of this program.
+func startAs(self, role string, args ...string) (*child, error) {
 	c, err := program(role, self, nil, append([]string{"role", role}, args...)...)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@
 //	bench -blocks 20                 every group
 //	bench -blocks 20 one tls         these groups
 //	bench -table                     the table of what has been measured
+//	bench -other DIR ab              this build beside another one, for whoever makes something faster
 //	bench -guard                     the quick form for CI: wide ratios, no absolute times
 //
 // Every program under measurement runs in processes of its own: what is in the middle (a relay, a broker), the device that
@@ -32,6 +33,7 @@ import (
 type lab struct {
 	ctx    context.Context
 	bin    string // folder of perch-broker, perch-agent and nats-server
+	other  string // folder of another build of perch-broker and bench
 	out    string // folder of results
 	tmp    string
 	blocks int
@@ -47,6 +49,7 @@ type group struct {
 
 func groups() []group {
 	return []group{
+		{"ab", "two builds of Perch", builds},
 		{"one", "one request at a time", one},
 		{"eight", "eight laptops at once", eight},
 		{"tls", "TLS on both legs", overTLS},
@@ -78,9 +81,11 @@ func conduct() error {
 	l := &lab{}
 	flag.StringVar(&l.bin, "bin", "build/bin", "`folder` of perch-broker, perch-agent and nats-server")
 	flag.StringVar(&l.out, "out", "build/bench", "`folder` of what was measured")
+	flag.StringVar(&l.other, "other", "", "`folder` of another build of perch-broker and bench, for the group ab: is this one faster?")
 	flag.IntVar(&l.blocks, "blocks", 20, "blocks of each measurement")
 	table := flag.Bool("table", false, "print the table of what has been measured, and measure nothing")
 	check := flag.Bool("guard", false, "measure little and fail where Perch is far from a relay")
+	solo := flag.String("solo", "", "run only `SYSTEM,BYTES,CALLERS`, for a profiler: such as perch,100000,8 for as many seconds as there are blocks")
 	flag.Parse()
 	if *table {
 		return printTable(os.Stdout, l.out)
@@ -102,6 +107,9 @@ func conduct() error {
 	if *check {
 		return guard(l)
 	}
+	if *solo != "" {
+		return l.solo(*solo)
+	}
 	all := groups()
 	for _, name := range flag.Args() {
 		if !slices.ContainsFunc(all, func(g group) bool { return g.name == name }) {
@@ -110,7 +118,7 @@ func conduct() error {
 	}
 	var failed error
 	for _, g := range all {
-		if flag.NArg() > 0 && !slices.Contains(flag.Args(), g.name) {
+		if flag.NArg() > 0 && !slices.Contains(flag.Args(), g.name) || flag.NArg() == 0 && g.name == "ab" {
 			continue
 		}
 		fmt.Printf("\n%s: %s\n", g.name, g.what)

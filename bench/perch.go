@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -145,12 +144,11 @@ func (l *perchLaptop) close()         { l.d.cancel() }
 
 // broker starts a perch-broker. Its URL is in the child's addr.
 func (l *lab) broker(listen string, args ...string) (*child, error) {
-	profile := os.Getenv("BENCH_BROKER") // another program, such as one built with a profiler
-	path := filepath.Join(l.bin, "perch-broker")
-	if profile != "" {
-		path = profile
-	}
-	c, err := program("perch-broker", path, nil, append([]string{"--listen", listen, "--log-level", "warn"}, args...)...)
+	return l.brokerIn(l.bin, listen, args...)
+}
+
+func (l *lab) brokerIn(bin, listen string, args ...string) (*child, error) {
+	c, err := program("perch-broker", filepath.Join(bin, "perch-broker"), nil, append([]string{"--listen", listen, "--log-level", "warn"}, args...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -122,6 +125,74 @@ func guard(l *lab) error {
 	}
 	if failed {
 		return fmt.Errorf("the broker is too far from a relay")
+	}
+	return nil
+}
+
+// builds compares this build with another one.
+func builds(l *lab) (*report, error) {
+	if l.other == "" {
+		return nil, errors.New("say where the other build is: -other")
+	}
+	r := l.report()
+	names := []string{sysBroker, sysBrokerResume, sysPerch}
+	var both []string
+	for _, n := range names {
+		both = append(both, n, n+otherBuild)
+	}
+	all, stop, err := l.systems(nil, both...)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	for _, callers := range []int{1, 8} {
+		for _, size := range sizes {
+			got, err := l.turns(all, load{Size: size, Callers: callers, For: block})
+			if err != nil {
+				return nil, err
+			}
+			t := table{Title: fmt.Sprintf("This build ÷ the other, %d at once, %s", callers, sizeName(size)), Head: []string{"", "p50", "MB/s", "CPU/GB"}}
+			for _, n := range names {
+				a, b := got[n], got[n+otherBuild]
+				t.Lines = append(t.Lines, []string{n, ratios(a, b, p50).String(), ratios(a, b, rate).String(), ratios(a, b, perGB).String()})
+			}
+			r.Tables = append(r.Tables, t)
+		}
+	}
+	return r, nil
+}
+
+// solo runs one system alone, so that a profiler sees nothing else, and says what its processes took.
+func (l *lab) solo(what string) error {
+	f := strings.Split(what, ",")
+	if len(f) != 3 {
+		return errors.New("say SYSTEM,BYTES,CALLERS, such as perch,100000,8")
+	}
+	size, err := strconv.Atoi(f[1])
+	if err != nil {
+		return err
+	}
+	callers, err := strconv.Atoi(f[2])
+	if err != nil {
+		return err
+	}
+	s, err := l.system(f[0], nil)
+	if err != nil {
+		return err
+	}
+	defer s.crew.stop()
+	before := make([]time.Duration, len(s.crew))
+	for i, k := range s.crew {
+		before[i] = cpu(k.pid())
+		fmt.Printf("%s is process %d\n", k.name, k.pid())
+	}
+	v, err := s.turn(load{Size: size, Callers: callers, For: time.Duration(l.blocks) * time.Second})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("p50 %s µs, p99 %s µs, %s MB/s\n", short(v.P50), short(v.P99), short(v.Rate))
+	for i, k := range s.crew {
+		fmt.Printf("%s: %s s of CPU per GB\n", k.name, short((cpu(k.pid())-before[i]).Seconds()/(float64(len(v.Took)*size)/1e9)))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -31,6 +32,9 @@ const (
 	sysNaive        = "rsocket-go, naive"
 )
 
+// otherBuild ends the names of systems whose programs are those of -other.
+const otherBuild = ", other build"
+
 // legs makes what leads to an address: nil is the address itself.
 type legs func(c *crew, addr string) (string, error)
 
@@ -46,19 +50,26 @@ func (l *lab) system(name string, via legs) (s *system, err error) {
 	if via == nil {
 		via = func(_ *crew, addr string) (string, error) { return addr, nil }
 	}
+	bin, begin := l.bin, start
+	if old, ok := strings.CutSuffix(name, otherBuild); ok {
+		name, bin = old, l.other
+		begin = func(role string, args ...string) (*child, error) {
+			return startAs(filepath.Join(l.other, "bench"), role, args...)
+		}
+	}
 	// ends starts both ends. A scheme is of Perch's URLs.
 	ends := func(kind, scheme, addr, extra string) error {
 		a, err := via(&s.crew, addr)
 		if err != nil {
 			return err
 		}
-		if _, err := s.crew.add(start("device/"+kind, scheme+a, extra)); err != nil {
+		if _, err := s.crew.add(begin("device/"+kind, scheme+a, extra)); err != nil {
 			return err
 		}
 		if a, err = via(&s.crew, addr); err != nil {
 			return err
 		}
-		s.laptop, err = s.crew.add(start("laptop/"+kind, scheme+a, extra))
+		s.laptop, err = s.crew.add(begin("laptop/"+kind, scheme+a, extra))
 		return err
 	}
 	perch := func(kind, scheme, extra string, args ...string) error {
@@ -70,7 +81,7 @@ func (l *lab) system(name string, via legs) (s *system, err error) {
 		if strings.HasPrefix(scheme, "tls") {
 			listen = scheme
 		}
-		if s.middle, err = s.crew.add(l.broker(listen+addr, args...)); err != nil {
+		if s.middle, err = s.crew.add(l.brokerIn(bin, listen+addr, args...)); err != nil {
 			return err
 		}
 		return ends(kind, scheme, addr, extra)
