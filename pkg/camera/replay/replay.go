@@ -5,6 +5,7 @@
 package replay
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -140,18 +141,20 @@ func (s *Source) folder(yield func(picture, error) bool) error {
 		ext := strings.ToLower(filepath.Ext(e.Name()))
 		return e.IsDir() || ext != ".jpg" && ext != ".jpeg"
 	})
+	var buf bytes.Buffer // of one picture after the other: a Frame's data is valid only inside the iteration
 	for _, e := range entries {
 		name := filepath.Join(s.path, e.Name())
 		if st, err := os.Stat(name); err != nil || !st.Mode().IsRegular() || st.Size() > maxPicture {
 			continue // gone since, or no picture
 		}
-		b, err := os.ReadFile(name)
+		err := read(&buf, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
+		b := buf.Bytes()
 		l, err := mjpeg.Walk(b)
 		if err != nil {
 			if !yield(picture{}, mjpeg.ErrTorn) {
@@ -164,6 +167,18 @@ func (s *Source) folder(yield func(picture, error) bool) error {
 		}
 	}
 	return nil
+}
+
+// read fills buf with a file.
+func read(buf *bytes.Buffer, name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	buf.Reset()
+	_, err = buf.ReadFrom(f)
+	return err
 }
 
 func (s *Source) file(yield func(picture, error) bool) error {
