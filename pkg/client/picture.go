@@ -21,7 +21,7 @@ type Picture struct {
 
 // Gap is what a stream did not deliver because it was interrupted.
 type Gap struct {
-	Missing   uint64 // pictures the camera took between the last one and this; FrameHeader.Skipped may count them, too
+	Missing   uint64 // pictures that were due between the last one and this; FrameHeader.Skipped may count them, too
 	Restarted bool   // the device counts anew: Missing is not known, and 0
 	Err       error  // why
 }

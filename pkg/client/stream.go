@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"math"
 	"time"
 
 	"github.com/perchcam/perch/pkg/api"
@@ -108,7 +109,7 @@ func (s *stream) take(n *conn, p peer.Payload, cut error) (bool, error) {
 		return true, nil
 	}
 	if cut != nil {
-		pic.Gap = gap(s.last, pic.FrameHeader, cut)
+		pic.Gap = gap(s.last, pic.FrameHeader, s.o.FPS, cut)
 	}
 	pic.Skipped += s.passed
 	s.passed = 0
@@ -123,11 +124,17 @@ func (s *stream) take(n *conn, p peer.Payload, cut error) (bool, error) {
 	return more, nil
 }
 
-// gap says what is missing between two pictures.
-func gap(last, next api.FrameHeader, why error) *Gap {
+// gap says what is missing between two pictures of a stream of fps pictures per second; 0 is all of the camera's.
+func gap(last, next api.FrameHeader, fps float64, why error) *Gap {
 	g := &Gap{Err: why, Restarted: last.Boot != next.Boot}
-	if from := last.Seq + 1; !g.Restarted && next.Seq > from {
-		g.Missing = next.Seq - from
+	from := last.Seq + 1
+	if g.Restarted || next.Seq <= from {
+		return g
+	}
+	g.Missing = next.Seq - from
+	if fps > 0 {
+		due := math.Round(time.Duration(next.MonoNS-last.MonoNS).Seconds()*fps) - 1
+		g.Missing = min(g.Missing, uint64(max(due, 0)))
 	}
 	return g
 }

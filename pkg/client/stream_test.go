@@ -190,6 +190,36 @@ func TestStreamOverBrokerRestart(t *testing.T) {
 	})
 }
 
+// Of a stream at a rate of its own only what was due is missing.
+func TestGapAtARate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clienttest.New(t)
+		w.Join(&clienttest.Device{Name: "hen-house"})
+		c := dial(t, w)
+		var last client.Picture
+		stopped := false
+		const fps = 5
+		for p, err := range c.Stream(t.Context(), "hen-house", client.StreamOptions{FPS: fps, Count: 60}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Gap != nil {
+				if want := uint64(p.At.Sub(last.At).Seconds()*fps+0.5) - 1; p.Gap.Missing != want || want < 1 {
+					t.Errorf("%v after the last picture %d are missing, not %d", p.At.Sub(last.At), p.Gap.Missing, want)
+				}
+				return
+			}
+			if last = p; !stopped && p.Seq > 30 {
+				stopped = true
+				w.Stop()
+				time.Sleep(2 * time.Second)
+				w.Start()
+			}
+		}
+		t.Error("there was no gap")
+	})
+}
+
 // The device loses its power and comes back: it counts anew, and the viewer is told so.
 func TestStreamOverReboot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
