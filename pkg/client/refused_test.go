@@ -75,8 +75,11 @@ func TestNotPermitted(t *testing.T) {
 		if !errors.Is(err, client.ErrRefused) || !strings.Contains(err.Error(), `may not ask for "agent.metrics", which is for admin`) {
 			t.Error(err)
 		}
-		if _, err := c.Broker(t.Context()); !errors.Is(err, client.ErrRefused) {
+		if _, err := c.Health(t.Context(), "hen-house"); !errors.Is(err, client.ErrRefused) {
 			t.Error(err)
+		}
+		if b, err := c.Broker(t.Context()); err != nil || b.Online != 1 {
+			t.Errorf("what anyone may ask: %+v, %v", b, err)
 		}
 		for _, err := range c.Logs(t.Context(), "hen-house", client.LogsOptions{}) {
 			if !errors.Is(err, client.ErrRefused) || !strings.HasPrefix(err.Error(), api.NotPermitted) {
