@@ -130,11 +130,15 @@ func (r *Relay) stream(ctx context.Context, req peer.Payload) iter.Seq2[peer.Pay
 // link tells how the laptop's link is, and then what becomes of it.
 func (r *Relay) link(ctx context.Context) iter.Seq2[peer.Payload, error] {
 	return func(yield func(peer.Payload, error) bool) {
-		for {
+		for first, told := true, false; ; {
 			up, moved := r.ask.Up()
-			data, err := json.Marshal(map[string]bool{"up": up})
-			if !yield(peer.Payload{Data: data}, err) || err != nil {
-				return
+			if first || up != told {
+				data, err := json.Marshal(map[string]bool{"up": up})
+				if !yield(peer.Payload{Data: data}, err) || err != nil {
+					return
+				}
+				first, told = false, up
+				continue // it may have changed meanwhile
 			}
 			select {
 			case <-moved:

@@ -257,6 +257,13 @@ func (n *conn) Linked(up, _ bool) {
 // Ended is the session's last word (session.Receiver).
 func (n *conn) Ended(err error) { n.Linked(false, false) }
 
+// isLinked reports what Linked was told last.
+func (n *conn) isLinked() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.linked
+}
+
 // lost returns since when there is no link: now, while there is one.
 func (n *conn) lost() time.Time {
 	n.mu.Lock()
@@ -283,5 +290,5 @@ func over(err error) bool { return errors.Is(err, session.ErrClosed) }
 func (c *Client) Up() (up bool, moved <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.conn != nil && c.conn.Up(), c.moved
+	return c.conn != nil && c.conn.isLinked(), c.moved
 }
