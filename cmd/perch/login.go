@@ -126,6 +126,9 @@ can read. A profile's token and pin are used with its own broker and no other.`,
 					return err
 				}
 			}
+			if _, err := p.config(true); err != nil { // before a person types a token in vain
+				return err
+			}
 			if p.Token, err = a.askToken(cmd.Context(), p.Broker); err != nil {
 				return err
 			}
