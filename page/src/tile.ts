@@ -5,7 +5,8 @@ import type { World } from "./world";
 import { age, measure, moment } from "./text";
 import type { Device } from "./types";
 
-export const THUMB = { width: 640, fps: 5 }; // of a picture in the grid
+const FPS = 5; // of a picture in the grid
+const SIZES = [640, 1280]; // its widths: few, so that those who look share what a device sends
 
 export class Tile {
   readonly element: HTMLLIElement;
@@ -34,7 +35,6 @@ export class Tile {
     this.element = h("li", { class: "tile", "data-device": name, "data-camera": camera }, this.link, this.#values);
     if (camera) {
       this.feed = new Feed(world.link, name, this.#canvas, world.clock(name), () => this.#paint());
-      this.feed.options = { camera, ...THUMB };
     }
     this.#forget.push(
       device.follow((d) => {
@@ -53,6 +53,11 @@ export class Tile {
 
   see(on: boolean) {
     this.#seen = on;
+    if (on && this.feed) {
+      const wide = this.element.clientWidth * Math.min(devicePixelRatio, 1.5);
+      const [small, wider] = SIZES;
+      this.feed.options = { camera: this.camera, fps: FPS, width: wide > small! * 1.25 ? wider! : small! };
+    }
     this.#want();
   }
 
