@@ -54,6 +54,7 @@ type Conn struct {
 	mu      sync.Mutex // guards the following, and all of Stream that says so
 	led     ledger
 	streams map[uint32]*Stream
+	most    int // streams that it has held since it was made
 	nextID  uint32
 	theirs  uint32        // the highest stream id the other end has used
 	control fifo[Frame]   // goes first and is not kept: answers to KEEPALIVE, METADATA_PUSH, ERROR on stream 0
@@ -394,15 +395,20 @@ func (c *Conn) enter(s *Stream) {
 		c.streams = map[uint32]*Stream{}
 	}
 	c.streams[s.id] = s
+	c.most = max(c.most, len(c.streams))
 	if len(c.streams) == 1 {
 		c.life.busy()
 	}
 }
 
-// calm gives the table's memory back when the last stream has left. mu is held.
+// smallTable is up to how many streams the table is one small block.
+const smallTable = 8
+
+// calm gives the table's memory back when the last stream has left, unless it is little: who asks one thing after the other
+// would have a new table for each. mu is held.
 func (c *Conn) calm() {
-	if len(c.streams) == 0 {
-		c.streams = nil
+	if len(c.streams) == 0 && c.most > smallTable {
+		c.streams, c.most = nil, 0
 	}
 }
 
