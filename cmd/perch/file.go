@@ -8,9 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/perchcam/perch/pkg/api"
@@ -123,45 +121,6 @@ func (f *folder) publish(part, name string) error {
 	return f.root.Rename(part, name)
 }
 
-// fileName is what a picture's file is called: names of one device and camera sort as the pictures were taken.
-// run tells the runs of a device apart, each of which counts anew.
-func fileName(device string, p client.Picture, run int) string {
-	text := ""
-	if run > 0 {
-		text = fmt.Sprintf("r%d-", run) // sorts behind the digits of the first run
-	}
-	return fmt.Sprintf("%s-%s%08d.%s", api.FileName(device+"-"+p.Camera), text, p.Seq, extension(p.Format))
-}
-
-// run returns the run under which a picture and those behind it are filed, so that none has the name of one that is there: at
-// least least, the newest that the folder has, or one more where that has higher numbers. Then the device has started anew.
-func (f *folder) run(device string, p client.Picture, least int) (int, error) {
-	list, err := fs.ReadDir(f.root.FS(), ".")
-	if err != nil {
-		return 0, fmt.Errorf("cannot read the folder %s: %w", f.path, cause(err))
-	}
-	name := regexp.MustCompile("^" + regexp.QuoteMeta(api.FileName(device+"-"+p.Camera)) + `-(?:r(\d{1,6})-)?(\d{8,19})\.[a-z0-9]+$`)
-	run, highest, some := least, uint64(0), false
-	for _, e := range list {
-		m := name.FindStringSubmatch(e.Name())
-		if m == nil {
-			continue
-		}
-		of, _ := strconv.Atoi(m[1]) // none is 0
-		seq, _ := strconv.ParseUint(m[2], 10, 64)
-		switch {
-		case of > run:
-			run, highest, some = of, seq, true
-		case of == run:
-			highest, some = max(highest, seq), true
-		}
-	}
-	if some && highest >= p.Seq && (highest > p.Seq || !f.has(fileName(device, p, run), p.Data)) {
-		run++
-	}
-	return run, nil
-}
-
 // has reports whether the folder has this very file.
 func (f *folder) has(name string, data []byte) bool {
 	info, err := f.root.Lstat(name)
@@ -170,6 +129,16 @@ func (f *folder) has(name string, data []byte) bool {
 	}
 	there, err := f.root.ReadFile(name)
 	return err == nil && bytes.Equal(there, data)
+}
+
+// fileName is what a picture's file is called: names of one device and camera sort as the pictures were taken.
+// run tells the runs of a device apart, each of which counts anew.
+func fileName(device string, p client.Picture, run int) string {
+	text := ""
+	if run > 0 {
+		text = fmt.Sprintf("r%d-", run) // sorts behind the digits of the first run
+	}
+	return fmt.Sprintf("%s-%s%08d.%s", api.FileName(device+"-"+p.Camera), text, p.Seq, extension(p.Format))
 }
 
 // Extensions that people give to pictures, and to videos.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -49,7 +50,7 @@ func (a *app) keepUpToDate(ctx context.Context, c *client.Client, s *screen) err
 			default:
 			}
 		}
-		ended <- fmt.Errorf("the broker has ended the watch")
+		ended <- errors.New("the broker has ended the watch")
 	})
 	for {
 		list, err := c.Registry(ctx, "")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -112,31 +111,8 @@ func (a *app) streamTo(out, device, format string, force bool) (put func(p clien
 	if err != nil {
 		return nil, nil, err
 	}
-	run, known := 0, -1 // the number of restarts that run is for
-	return func(p client.Picture, restarts int) error {
-		switch {
-		case force:
-			run = restarts
-		case restarts != known:
-			least := run
-			if known >= 0 {
-				least++
-			}
-			if run, err = folder.run(device, p, least); err != nil {
-				return err
-			}
-			if known < 0 && run > 0 {
-				a.say("%s has pictures of an earlier run of the device: names go on as %s", out, fileName(device, p, run))
-			}
-			known = restarts
-		}
-		name := fileName(device, p, run)
-		if !force && folder.has(name, p.Data) {
-			a.say("%s was there already", filepath.Join(out, name))
-			return nil
-		}
-		return folder.write(name, p.Data)
-	}, folder.close, nil
+	s := &series{a: a, device: device, folder: folder}
+	return s.put, folder.close, nil
 }
 
 var (
