@@ -413,33 +413,48 @@ func TestReplugThroughTheHub(t *testing.T) {
 		}
 		return p
 	}
-	last := next()
-	for range 5 {
-		last = next()
-	}
-	bind(t, "unbind")
-	state, turned := h.Turned()
-	for state.Phase != camera.Absent {
-		select {
-		case <-turned:
-		case <-time.After(20 * time.Second):
-			t.Fatalf("state %+v", state)
+	replug := func() time.Duration {
+		t.Helper()
+		last := next()
+		for range 5 {
+			last = next()
 		}
-		state, turned = h.Turned()
+		bind(t, "unbind")
+		state, turned := h.Turned()
+		for state.Phase != camera.Absent {
+			select {
+			case <-turned:
+			case <-time.After(20 * time.Second):
+				t.Fatalf("state %+v", state)
+			}
+			state, turned = h.Turned()
+		}
+		bind(t, "bind")
+		// udev sets group and mode after that; the clock starts when the node can be opened.
+		for unix.Access(s.path, unix.R_OK|unix.W_OK) != nil {
+			time.Sleep(time.Millisecond)
+		}
+		ready := camera.Mono()
+		p := next()
+		for p.Mono < ready {
+			last, p = p, next()
+		}
+		if p.Seq != last.Seq+1+p.Skipped {
+			t.Errorf("picture %d after %d says %d skipped", p.Seq, last.Seq, p.Skipped)
+		}
+		t.Logf("a frame taken %v after the node was ready, had %v after", p.Mono-ready, camera.Mono()-ready)
+		return p.Mono - ready
 	}
-	bind(t, "bind")
-	// udev sets group and mode after that; the clock starts when the node can be opened.
-	for unix.Access(s.path, unix.R_OK|unix.W_OK) != nil {
-		time.Sleep(time.Millisecond)
+	// An emulated machine may be kept waiting; the agent must not wait by itself.
+	const limit = 300 * time.Millisecond
+	best := replug()
+	for range 4 {
+		if best > limit {
+			best = min(best, replug())
+		}
 	}
-	ready := camera.Mono()
-	p := next()
-	for p.Mono < ready {
-		last, p = p, next()
-	}
-	t.Logf("a frame taken %v after the node was ready, had %v after", p.Mono-ready, camera.Mono()-ready)
-	if p.Seq != last.Seq+1+p.Skipped {
-		t.Errorf("picture %d after %d says %d skipped", p.Seq, last.Seq, p.Skipped)
+	if best > limit {
+		t.Errorf("a frame is taken %v after the node was ready at best, more than %v", best, limit)
 	}
 	if err := exec.Command("udevadm", "settle").Run(); err != nil {
 		t.Log("udevadm:", err)
