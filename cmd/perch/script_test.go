@@ -42,6 +42,7 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"perch": main
 //	comes NAME ADDR FILE  a device connects to ADDR, as the lines in FILE tell it to
 //	port NAME             sets a variable to a free port
 //	away NAME             it loses its link
+//	reboot NAME           it loses its power, and has it again
 //	proxied               perch reaches the broker by a proxy
 //	cut                   whose connections break
 //	gone                  the broker stops
@@ -70,6 +71,7 @@ func TestScripts(t *testing.T) {
 			"comes":    comes,
 			"port":     port,
 			"away":     command(func(s *stage, args []string) error { s.devices[args[0]].Network().Down(true); return nil }),
+			"reboot":   command(func(s *stage, args []string) error { s.devices[args[0]].Reboot(); return nil }),
 			"proxied":  proxied,
 			"cut":      command(func(s *stage, _ []string) error { s.proxy.cut(); return nil }),
 			"gone":     command(func(s *stage, _ []string) error { s.Stop(); return nil }),
