@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/perchcam/perch/internal/agent"
@@ -13,9 +14,11 @@ import (
 // safeState puts the outputs into their safe state. The unit runs it whenever the agent has ended: an agent that was told to has done so
 // itself, one that was killed could not.
 func safeState(stderr io.Writer) int {
-	if err := serviceSettings(); err != nil {
-		fmt.Fprintf(stderr, "perch-agent: %v\n", err)
-		return exitFailed
+	if os.Getenv("INVOCATION_ID") == "" { // by hand, and not by a service manager, which has read the settings
+		if err := serviceSettings(); err != nil {
+			fmt.Fprintf(stderr, "perch-agent: %v\n", err)
+			return exitFailed
+		}
 	}
 	outputs, err := agent.LoadOutputs()
 	if err != nil {
