@@ -356,6 +356,7 @@ func (b *Broker) accept(c *session.Conn) (session.Receiver, error) {
 		return nil, err
 	}
 	who.auth = wire.Auth{} // it has done its work
+	c.ForgetSetup()
 	l := &leg{b: b, conn: c, card: who, grant: grant, read: metadataOf(c.Setup().MetadataMIME)}
 	if err := b.enter(l); err != nil {
 		return nil, err

@@ -97,6 +97,7 @@ func (c *card) setTerms(services ...string) {
 	if !instance {
 		c.terms = append(c.terms, wire.Tag{Key: wire.KeyInstanceName, Value: c.device})
 	}
+	c.terms = slices.Clone(c.terms) // without room for more, of which there are as many as devices
 }
 
 const keyLBMethod = "io.rsocket.broker.LBMethod"

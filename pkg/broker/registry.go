@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -23,9 +24,9 @@ type registry struct {
 
 	mu      sync.RWMutex // guards the following
 	devices map[string]*device
-	terms   map[wire.Tag]map[*device]struct{} // who meets one; without names, which devices has
-	turn    uint64                            // of balancing
-	parked  map[string]map[*route]struct{}    // by the device they name, "" for any
+	terms   map[wire.Tag]holders           // who meets one; without names, which devices has
+	turn    uint64                         // of balancing
+	parked  map[string]map[*route]struct{} // by the device they name, "" for any
 	waiting int
 }
 
@@ -51,7 +52,7 @@ func newRegistry() *registry {
 	return &registry{
 		events:  newEvents(),
 		devices: map[string]*device{},
-		terms:   map[wire.Tag]map[*device]struct{}{},
+		terms:   map[wire.Tag]holders{},
 		parked:  map[string]map[*route]struct{}{},
 	}
 }
@@ -172,7 +173,7 @@ func (g *registry) find(t *wire.Target, by *access.Grant) (l *leg, away bool) {
 	var best *device
 	few, all := g.narrow(t)
 	n := 0
-	for d := range few { // in random order
+	for d := range few.all() { // in random order
 		if !by.Covers(d.leg.card.device) || !all && !d.leg.card.meets(t) {
 			continue
 		}
@@ -214,14 +215,14 @@ func (g *registry) all(t *wire.Target, by *access.Grant) (legs []*leg) {
 }
 
 // narrow returns the devices that meet the rarest condition of an address; all: it has no other.
-func (g *registry) narrow(t *wire.Target) (few map[*device]struct{}, all bool) {
+func (g *registry) narrow(t *wire.Target) (few holders, all bool) {
 	n := 0
 	for k, v := range t.Conditions() {
 		key, value, ok := term(k, v)
 		if !ok {
 			continue
 		}
-		if set := g.terms[wire.Tag{Key: string(key), Value: string(value)}]; n == 0 || len(set) < len(few) {
+		if set := g.terms[wire.Tag{Key: string(key), Value: string(value)}]; n == 0 || set.len() < few.len() {
 			few = set
 		}
 		n++
@@ -235,20 +236,66 @@ func (g *registry) enter(d *device) {
 		if term.Key == wire.KeyDevice {
 			continue
 		}
-		if g.terms[term] == nil {
-			g.terms[term] = map[*device]struct{}{}
-		}
-		g.terms[term][d] = struct{}{}
+		g.terms[term] = g.terms[term].with(d)
 	}
 }
 
 func (g *registry) remove(d *device) {
 	delete(g.devices, d.leg.card.device)
 	for _, term := range d.leg.card.terms {
-		if delete(g.terms[term], d); len(g.terms[term]) == 0 {
+		if rest := g.terms[term].without(d); rest.len() == 0 {
 			delete(g.terms, term)
+		} else {
+			g.terms[term] = rest
 		}
 	}
+}
+
+// holders are the devices that meet a term. Of most terms it is one: a map for each was a tenth of what a device costs.
+type holders struct {
+	one  *device
+	more map[*device]struct{} // nil: one is all there is
+}
+
+func (h holders) len() int {
+	if h.one != nil {
+		return 1
+	}
+	return len(h.more)
+}
+
+func (h holders) all() iter.Seq[*device] {
+	return func(yield func(*device) bool) {
+		if h.one != nil {
+			yield(h.one)
+			return
+		}
+		for d := range h.more {
+			if !yield(d) {
+				return
+			}
+		}
+	}
+}
+
+func (h holders) with(d *device) holders {
+	switch {
+	case h.more != nil:
+		h.more[d] = struct{}{}
+	case h.one == nil || h.one == d:
+		h.one = d
+	default:
+		h = holders{more: map[*device]struct{}{h.one: {}, d: {}}}
+	}
+	return h
+}
+
+func (h holders) without(d *device) holders {
+	delete(h.more, d)
+	if h.one == d {
+		h.one = nil
+	}
+	return h
 }
 
 // before reports whether balancing takes d rather than e.

@@ -135,6 +135,9 @@ func (c *Conn) Open(o Owner) *Stream { return &Stream{c: c, owner: o} }
 // Setup returns what was said at the beginning. It must not be changed.
 func (c *Conn) Setup() *Setup { return c.setup }
 
+// ForgetSetup lets go of SETUP's metadata and data. Accept may call it once it has read them.
+func (c *Conn) ForgetSetup() { c.setup.Metadata, c.setup.Data = nil, nil }
+
 // Done is closed when the session is over.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
