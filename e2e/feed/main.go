@@ -7,6 +7,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -25,7 +26,7 @@ func main() {
 
 func play(args []string) error {
 	if len(args) < 4 {
-		return fmt.Errorf("usage: feed DEVICE WIDTHxHEIGHT FPS FILE...")
+		return errors.New("usage: feed DEVICE WIDTHxHEIGHT FPS FILE and more files")
 	}
 	var width, height uint32
 	if _, err := fmt.Sscanf(args[1], "%dx%d", &width, &height); err != nil {
