@@ -66,10 +66,13 @@ func (b *wired) lines() {
 			names = append(names, m[1])
 		}
 		b.compile("./"+dir, room+".test")
-		out, err := b.pi.Run(b.Context(), fmt.Sprintf("cd /tmp && /host/%s.test -test.v -test.timeout 110s -test.run '^(%s)$' 2>&1", room, strings.Join(names, "|")))
+		ctx, cancel := context.WithTimeout(b.Context(), 5*time.Minute)
+		out, err := b.pi.Run(ctx, fmt.Sprintf("cd /tmp && /host/%s.test -test.v -test.timeout 290s -test.run '^(%s)$' 2>&1", room, strings.Join(names, "|")))
+		cancel()
 		b.keep(room+".log", []byte(out))
 		if err != nil {
-			b.Fatalf("the tests of pkg/gpio/%s fail in the guest: %v", room, err)
+			b.Errorf("the tests of pkg/gpio/%s fail in the guest: %v", room, err)
+			continue
 		}
 		for line := range strings.Lines(out) {
 			if regexp.MustCompile(`^(--- |\s+e2e_test\.go)`).MatchString(line) {
@@ -323,16 +326,19 @@ func (b *wired) outputs() {
 type drive struct {
 	line  int
 	high  bool
-	after time.Duration // since the script's mark
+	after time.Duration // since the mark
 }
 
-// drives runs a script in the guest, in the folder of the kernel's traces, and returns what the kernel drove after the script's first mark,
-// which it makes with: echo TEXT >trace_marker.
-func (b *wired) drives(script string) (list []drive) {
+// trace begins to note what the kernel drives, marks the time and runs a script in the guest.
+func (b *wired) trace(script string) {
 	b.Helper()
-	trace := b.guest(`cd /sys/kernel/tracing; echo >trace; echo 1 >events/gpio/gpio_value/enable
-` + script + `
-		echo 0 >events/gpio/gpio_value/enable; cat trace`)
+	b.guest("cd /sys/kernel/tracing; echo >trace; echo 1 >events/gpio/gpio_value/enable; echo now >trace_marker; " + script)
+}
+
+// drives returns what the kernel has driven since trace.
+func (b *wired) drives() (list []drive) {
+	b.Helper()
+	trace := b.guest("cd /sys/kernel/tracing; echo 0 >events/gpio/gpio_value/enable; cat trace")
 	b.keep("trace.log", []byte(trace))
 	began := 0.0
 	for _, m := range regexp.MustCompile(`(?m)\s(\d+\.\d+): (?:(tracing_mark_write)|gpio_value: (\d+) set (\d))`).FindAllStringSubmatch(trace, -1) {
@@ -368,9 +374,13 @@ func (b *wired) killed() {
 	defer laptop.Stop()
 	_, err := b.perch("set", device, "ir", "on")
 	b.must(err)
-	all := b.drives(`pid=$(systemctl show -P MainPID perch-agent)
-		echo killed >trace_marker; kill -9 $pid
-		n=0; until [ $(systemctl show -P NRestarts perch-agent) -gt 0 -a "$(systemctl is-active perch-agent)" = active ]; do sleep 0.2; n=$((n+1)); [ $n -lt 200 ] || break; done; sleep 1`)
+	b.trace("kill -9 $(systemctl show -P MainPID perch-agent)")
+	for limit := time.Now().Add(time.Minute); b.serving().Boot == before.Boot; time.Sleep(time.Second) { // the guest is left in peace
+		if time.Now().After(limit) {
+			b.Fatal("the agent was not killed, or not started again")
+		}
+	}
+	all := b.drives()
 	// heat goes on by safe-state, and off by the new agent, which begins so; ir goes off by the first and stays so.
 	on, off := of(heat, all), of(ir, all)
 	if len(on) < 2 || !on[0].high || on[len(on)-1].high || len(off) == 0 || slices.ContainsFunc(off, func(d drive) bool { return d.high }) {
@@ -378,11 +388,8 @@ func (b *wired) killed() {
 	}
 	took := max(on[0].after, off[0].after)
 	b.Logf("outputs were in their safe state %v after SIGKILL", took)
-	if took > 5*time.Second {
+	if took > 10*time.Second { // the unit's TimeoutStopSec: safe-state has no more
 		b.Errorf("outputs were not in their safe state before %v after SIGKILL", took)
-	}
-	if now := b.serving(); now.Boot == before.Boot {
-		b.Error("the agent was not killed")
 	}
 	b.must(b.says(laptop, `"reason":"restart"`))
 }
@@ -391,7 +398,8 @@ func (b *wired) killed() {
 func (b *wired) stopped() {
 	_, err := b.perch("set", device, "ir", "on")
 	b.must(err)
-	off := of(ir, b.drives("echo stopping >trace_marker; systemctl stop perch-agent"))
+	b.trace("systemctl stop perch-agent")
+	off := of(ir, b.drives())
 	if len(off) == 0 || slices.ContainsFunc(off, func(d drive) bool { return d.high }) {
 		b.Fatalf("while the agent was stopped ir was driven to %v", off)
 	}
