@@ -113,8 +113,10 @@ func (b *Broker) expel() {
 }
 
 // failures makes those wait who show wrong credentials again and again: the answer to each takes twice as long as the one
-// before, to the same address, up to 5 s. It costs no one else anything.
+// before, to the same address, up to Config.GuessWait. It costs no one else anything.
 type failures struct {
+	most time.Duration
+
 	mu   sync.Mutex // guards the following
 	from map[string]failed
 }
@@ -143,7 +145,7 @@ func (f *failures) wait(stop <-chan struct{}, host string) {
 	e.n, e.last = e.n+1, now
 	f.from[host] = e
 	f.mu.Unlock()
-	pause := time.NewTimer(min(100*time.Millisecond<<min(e.n, 10), 5*time.Second))
+	pause := time.NewTimer(min(100*time.Millisecond<<min(e.n, 10), f.most))
 	defer pause.Stop()
 	select {
 	case <-pause.C:

@@ -287,7 +287,7 @@ func TestGuessing(t *testing.T) {
 		if e := h.holder(tokens["root"]); len(h.devices(e)) != 0 || time.Since(before) > 0 {
 			t.Errorf("who knows took %v", time.Since(before))
 		}
-		var f failures
+		f := failures{most: time.Second}
 		stop := make(chan struct{})
 		close(stop)
 		for i := range 3 * failuresKept {

@@ -48,6 +48,8 @@ type Config struct {
 	PerHolder   int // sessions with one credential; 256
 	Connections int // links, with those that have not said anything; 25,000
 
+	GuessWait time.Duration // who shows wrong credentials again and again waits so long for each answer, at most; 5 s
+
 	Session     session.Options // frames and what is kept for a RESUME
 	FirstFrame  time.Duration   // for SETUP or RESUME, with TLS and the request for a WebSocket before it; 5 s
 	SessionTime time.Duration   // without a link; 2 min
@@ -90,6 +92,7 @@ func New(cfg Config) (*Broker, error) {
 	def(&cfg.MaxWait, time.Minute)
 	def(&cfg.Grace, 5*time.Second)
 	def(&cfg.FirstFrame, 5*time.Second)
+	def(&cfg.GuessWait, 5*time.Second)
 	def(&cfg.Budget, 32<<20)
 	def(&cfg.Streams, 1024)
 	def(&cfg.Sessions, 20_000)
@@ -97,13 +100,23 @@ func New(cfg Config) (*Broker, error) {
 	def(&cfg.Connections, 25_000)
 	def(&cfg.Session.Batch, 64<<10) // with 32 KiB unsent in the kernel the measured best for a switch
 	def(&cfg.Session.NotSent, 32<<10)
+	for name, n := range map[string]int64{
+		"the bytes that may wait": int64(cfg.Budget), "streams": int64(cfg.Streams), "sessions": int64(cfg.Sessions),
+		"sessions with one credential": int64(cfg.PerHolder), "links": int64(cfg.Connections),
+		"the bytes of a frame": int64(cfg.Session.MaxFrame), "the bytes that a session keeps": int64(cfg.Session.Retain),
+		"the bytes that all keep": cfg.RetainTotal, "the time for the first frame": int64(cfg.FirstFrame), "the time of a session": int64(cfg.SessionTime),
+	} {
+		if n < 0 {
+			return nil, fmt.Errorf("the limit of %s is negative", name)
+		}
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	b := &Broker{
 		cfg: cfg, log: cfg.Log, started: time.Now(), registry: newRegistry(), legs: map[*session.Conn]*leg{},
 		links: map[net.Conn]struct{}{}, idle: make(chan struct{}, 1), unlinked: make(chan struct{}, 1),
-		held: map[string]int{}, stopping: make(chan struct{}),
+		held: map[string]int{}, stopping: make(chan struct{}), failures: failures{most: cfg.GuessWait},
 	}
 	for _, url := range cfg.Listen {
 		l, err := parseListener(url, &cfg)
