@@ -3,7 +3,7 @@
 //
 // Each line of its input moves something:
 //
-//	door on|off              the level at the door's line
+//	door on|off              the door's line is active, or not
 //	air CELSIUS PERCENT      what the thermometer measures
 //	break TEXT               what it says instead
 //
@@ -69,7 +69,7 @@ func move(lines wires, devices *gpiotest.Devices, text string) error {
 	var celsius, percent float64
 	switch verb, rest, _ := strings.Cut(text, " "); verb {
 	case "door":
-		lines.Line("GPIO17").Drive(rest == "on")
+		lines.Line("GPIO17").Push(rest == "on")
 	case "air":
 		if _, err := fmt.Sscan(rest, &celsius, &percent); err != nil {
 			return err
