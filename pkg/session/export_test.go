@@ -70,7 +70,7 @@ func HeldByReader(c *Conn) int {
 
 // Frames returns a function that takes the next frame from nc, as Conn.serve does.
 func Frames(nc net.Conn) func() error {
-	r := reader{nc: nc, max: maxFrame}
+	r := reader{nc: nc, max: maxFrame, ask: blockSize}
 	return func() error {
 		for {
 			f, ok, err := r.frame()

@@ -16,6 +16,7 @@ type link struct {
 	gone chan struct{} // closed when its reader has ended
 
 	writing bool // guarded by Conn.mu: a sender is at work
+	batch   int  // likewise: bytes to give to it at once; see pace
 	since   time.Time
 }
 
@@ -25,7 +26,7 @@ func newLink(nc net.Conn, notSent, maxFrame int) *link {
 	if tc, ok := nc.(*net.TCPConn); ok && fastLinks {
 		l.raw, _ = tc.SyscallConn()
 	}
-	l.in = reader{nc: nc, raw: l.raw, max: maxFrame}
+	l.in = reader{nc: nc, raw: l.raw, max: maxFrame, ask: blockSize}
 	return l
 }
 
@@ -75,6 +76,7 @@ type reader struct {
 	nc  net.Conn
 	raw syscall.RawConn
 	max int // longest frame
+	ask int // bytes to ask for at once
 
 	blk   *block
 	r, w  int // blk.b[r:w] has not been cut
@@ -110,12 +112,12 @@ func (r *reader) frame() (f Frame, ok bool, err error) {
 func (r *reader) fill() error {
 	if r.blk != nil {
 		switch have := r.w - r.r; {
-		case have == 0 && r.blk.refs.Load() == 1:
+		case have == 0 && r.blk.refs.Load() == 1 && len(r.blk.b) >= r.ask:
 			r.r, r.w = 0, 0
 		case have == 0:
 			r.drop()
 		case r.room(have) > len(r.blk.b)-r.r: // the frame that has begun does not fit: move its beginning
-			next := newBlock(max(blockSize, r.room(have)))
+			next := newBlock(max(r.ask, r.room(have)))
 			n := copy(next.b, r.blk.b[r.r:r.w])
 			r.drop()
 			r.blk, r.w = next, n
@@ -139,7 +141,7 @@ func (r *reader) fill() error {
 
 // room is how much to have for a frame of which have bytes are here: no more than a few times what has come, whatever
 // length it announces.
-func (r *reader) room(have int) int { return min(r.need, max(2*blockSize, 4*have)) }
+func (r *reader) room(have int) int { return min(r.need, max(r.ask, 4*have)) }
 
 // fillBlocking waits with a few bytes of its own, so that an idle link holds no block.
 func (r *reader) fillBlocking() error {
@@ -153,7 +155,7 @@ func (r *reader) fillBlocking() error {
 	}
 	n, err := r.nc.Read(r.first[:])
 	if n > 0 {
-		r.blk, r.r = newBlock(blockSize), 0
+		r.blk, r.r = newBlock(r.ask), 0
 		r.w = copy(r.blk.b, r.first[:n])
 	}
 	return readError(n, err)

@@ -12,7 +12,7 @@ const fastLinks = true
 // tryRead is reader.try: one read that does not block. A link that has nothing gives its block back.
 func (r *reader) tryRead(fd uintptr) bool {
 	if r.blk == nil {
-		r.blk, r.r, r.w = newBlock(blockSize), 0, 0
+		r.blk, r.r, r.w = newBlock(r.ask), 0, 0
 	}
 	for {
 		n, err := syscall.Read(int(fd), r.blk.b[r.w:])
@@ -37,6 +37,7 @@ type vectors struct {
 	iov  []syscall.Iovec
 	i    int // the first that has not been written whole
 	wait bool
+	full bool // the socket did not take all of it at once
 	err  error
 	try  func(uintptr) bool
 }
@@ -51,9 +52,12 @@ func (v *vectors) add(b []byte) {
 
 func (v *vectors) done() bool { return v.i == len(v.iov) }
 
+// stalled reports whether the socket did not take all of it at once.
+func (v *vectors) stalled() bool { return v.full }
+
 func (v *vectors) reset() {
 	clear(v.iov)
-	v.iov, v.i, v.err = v.iov[:0], 0, nil
+	v.iov, v.i, v.full, v.err = v.iov[:0], 0, false, nil
 }
 
 // tryWrite is vectors.try: it writes what the socket takes, and waits for the rest only if it is to.
@@ -66,6 +70,7 @@ func (v *vectors) tryWrite(fd uintptr) bool {
 		case syscall.EINTR:
 			continue
 		case syscall.EAGAIN:
+			v.full = true
 			return !v.wait
 		default:
 			v.err = errno

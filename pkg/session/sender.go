@@ -9,6 +9,7 @@ const (
 	quantum  = 16 << 10 // of one stream per turn, and the rest of its last frame
 	batchMax = 1000     // frames in a batch
 	slack    = 1 << 20  // kept beyond the bound for CANCEL, REQUEST_N and ERROR
+	growth   = 4        // times Options.Batch is the most that is given to a link at once
 )
 
 // batch is what is being written. A link that is idle has none.
@@ -117,7 +118,8 @@ func (c *Conn) load(w *batch) bool {
 	if c.err != nil || !c.open {
 		return len(w.frames) > 0
 	}
-	for w.n < c.batch && len(w.frames) < batchMax {
+	most := max(c.link.batch, c.batch)
+	for w.n < most && len(w.frames) < batchMax {
 		f, ok := c.led.replay()
 		if !ok {
 			break
@@ -136,7 +138,7 @@ func (c *Conn) load(w *batch) bool {
 			c.emit(w, s, f, false)
 		}
 	}
-	for w.n < c.batch && len(w.frames) < batchMax && !c.full() {
+	for w.n < most && len(w.frames) < batchMax && !c.full() {
 		s := c.turn()
 		if s == nil {
 			break
@@ -225,6 +227,17 @@ func (c *Conn) send(l *link, w *batch, wait bool) {
 // later goes on with w in a goroutine of its own. It is called by a sender, of which work already knows.
 func (c *Conn) later(l *link, w *batch) { c.work.Go(func() { c.send(l, w, true) }) }
 
+// pace takes note of how a link took w. While it takes whole batches at once nothing waits behind them, and they may grow:
+// a picture of 100 KB in one system call instead of four. The first time it does not they are small again. c.mu is held.
+func (l *link) pace(w *batch, least int) {
+	switch {
+	case w.vec.stalled():
+		l.batch = least
+	case l.raw != nil && w.n >= max(l.batch, least):
+		l.batch = min(2*w.n, growth*least)
+	}
+}
+
 // put writes w; done is false when the link is full and wait is not set.
 func (l *link) put(w *batch, wait bool) (done bool, err error) {
 	if l.raw == nil {
@@ -252,6 +265,7 @@ func (c *Conn) written(l *link, w *batch, err error) bool {
 		c.lose(l, err)
 	}
 	c.mu.Lock()
+	l.pace(w, c.batch)
 	for i := range w.of {
 		e := &w.of[i]
 		e.s.batched -= e.frames

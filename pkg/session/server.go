@@ -72,6 +72,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 // Serve takes one link: its SETUP or RESUME, then what comes in, until the link is lost. It closes nc.
 func (s *Server) Serve(nc net.Conn) error {
 	l := newLink(nc, s.cfg.NotSent, maxFirst)
+	l.in.ask = firstSize
 	defer l.close()
 	var c *Conn
 	var resumed bool
@@ -102,7 +103,7 @@ func (s *Server) admit(l *link) (c *Conn, resumed bool, err error) {
 		return nil, false, s.refuse(l, err)
 	}
 	_ = l.nc.SetDeadline(time.Time{})
-	l.in.max = s.cfg.MaxFrame
+	l.in.max, l.in.ask = s.cfg.MaxFrame, blockSize
 	switch f.Type() {
 	case core.FrameTypeSetup:
 		c, err = s.begin(l, f)
