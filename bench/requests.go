@@ -175,19 +175,20 @@ func builds(l *lab) (*report, error) {
 
 // solo runs one system alone, so that a profiler sees nothing else, and says what its processes took.
 func (l *lab) solo(what string) error {
-	f := strings.Split(what, ",")
-	if len(f) != 3 {
+	f := strings.Split(what, ",") // names have commas, too
+	n := len(f) - 2
+	if n < 1 {
 		return errors.New("say SYSTEM,BYTES,CALLERS, such as perch,100000,8")
 	}
-	size, err := strconv.Atoi(f[1])
+	size, err := strconv.Atoi(f[n])
 	if err != nil {
 		return err
 	}
-	callers, err := strconv.Atoi(f[2])
+	callers, err := strconv.Atoi(f[n+1])
 	if err != nil {
 		return err
 	}
-	s, err := l.system(f[0], nil)
+	s, err := l.system(strings.Join(f[:n], ","), nil)
 	if err != nil {
 		return err
 	}
