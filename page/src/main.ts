@@ -95,9 +95,8 @@ if (local) {
 
 function counted() {
   const states = [...world.devices.all.values()].map((d) => d.value.state);
-  const online = states.filter((s) => s === "online").length;
-  const other = states.length - online;
-  say(count, states.length === 0 ? "" : `${online} ${online === 1 ? "device" : "devices"}${other ? `, ${other} away` : ""}`);
+  const [online, away, left] = ["online", "away", "left"].map((state) => states.filter((s) => s === state).length) as [number, number, number];
+  say(count, states.length === 0 ? "" : `${online} ${online === 1 ? "device" : "devices"}${away ? `, ${away} away` : ""}${left ? `, ${left} left` : ""}`);
   document.title = large ? `${large.element.dataset["device"]} – Perch` : online ? `Perch – ${online} online` : "Perch";
   put(empty, "hidden", states.length > 0 || !world.devices.listed.value);
   if (states.length === 0) say(empty, "No device is connected yet. One appears here as soon as it is.");
