@@ -112,12 +112,8 @@ func (s *shop) logsIn() {
 func (s *shop) sees(device string) {
 	s.Helper()
 	file := filepath.Join(s.TempDir(), "seen.jpg")
-	s.types("perch snapshot " + device + " --wait 60s -o " + file)
-	data, err := os.ReadFile(file)
-	s.must(err)
-	if len(data) < 1000 || data[0] != 0xFF {
-		s.Fatalf("the picture has %d bytes", len(data))
-	}
+	s.types("perch snapshot " + device + " --wait 60s --timeout 60s -o " + file)
+	s.isPicture(file)
 }
 
 // pair goes from a blank Pi to a picture over TLS, with what the broker printed and nothing else.
