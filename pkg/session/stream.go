@@ -71,6 +71,9 @@ func (s *Stream) Put(f Frame, mark bool) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	if s.c.err == nil && s.final.b == nil {
+		if s.out.s == nil && f.Has(core.FlagFollow) { // fragments come in one go: growing to hold them costs three allocations more
+			s.out.s = make([]outgoing, 0, 8)
+		}
 		s.enqueue(outgoing{frame: f.keep(), mark: mark}, f.Size())
 	}
 }
