@@ -229,7 +229,9 @@ func (g *shared) end(code core.ErrorCode, text string) {
 		return
 	}
 	g.over = true
-	g.far.Forget()
+	if g.far != nil { // the first laptop may be about to ask
+		g.far.Forget()
+	}
 	g.to.unshare(g)
 	for r := range g.viewers {
 		r.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"github.com/rsocket/rsocket-go/core"
 
 	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/broker/access"
 	"github.com/perchcam/perch/pkg/session"
 	"github.com/perchcam/perch/pkg/wire"
 )
@@ -92,6 +93,21 @@ func TestShare(t *testing.T) {
 			t.Errorf("the device got %q", log)
 		}
 		h.wantCalm()
+	})
+}
+
+// A device's session may end between the moment a shared stream of it is entered and the one it is asked for.
+func TestShareOfADeviceThatLeaves(t *testing.T) {
+	open(t, Config{}, func(h *house) {
+		h.rawCamera("cam")
+		l, _ := h.registry.find(&wire.Target{Device: []byte("cam")}, &access.All)
+		g := &shared{b: h.Broker, key: "k", to: l, viewers: map[*route]*viewer{}}
+		l.shares = map[string]*shared{g.key: g}
+		l.serving.Add(1)
+		g.Ended(session.ErrClosed)
+		if !g.over || len(l.shares) != 0 || l.serving.Load() != 0 {
+			t.Errorf("it goes on: over is %v, %d are left, %d are served", g.over, len(l.shares), l.serving.Load())
+		}
 	})
 }
 
