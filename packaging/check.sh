@@ -85,15 +85,17 @@ CPUS
 # again: the same bytes from a copy of the sources in a folder of another name, at another time. For arm64 everything is compiled
 # anew; for the others what was compiled before is linked and packed again.
 again() {
-  local copy=$work/a-folder-of-another-name arch deb bad=0
+  local copy=$work/a-folder-of-another-name arch deb bad=0 running=() pid
   git clone --quiet --no-checkout . "$copy" || return 1
   git ls-files -z --cached --others --exclude-standard |
     tar --create --null --ignore-failed-read --files-from=- | tar --extract --touch --directory="$copy"
   git -C "$copy" reset --quiet
   for arch in "${archs[@]}"; do
     if [ "$arch" = arm64 ]; then export COMPILE_CACHE=$work/cache; else unset COMPILE_CACHE; fi
-    "$copy/packaging/deb.sh" "$arch" "$work/again" >/dev/null || return 1
+    "$copy/packaging/deb.sh" "$arch" "$work/again" >/dev/null &
+    running+=($!)
   done
+  for pid in "${running[@]}"; do wait "$pid" || bad=1; done
   for deb in "$dir"/*.deb; do
     cmp "$deb" "$work/again/${deb##*/}" || bad=1
   done
