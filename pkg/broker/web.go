@@ -84,11 +84,12 @@ func (b *Broker) serveWeb(l *listener, work *sync.WaitGroup) error {
 				}
 			}
 		},
-		ReadHeaderTimeout: b.cfg.FirstFrame,
-		IdleTimeout:       10 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(b.log.Handler(), slog.LevelDebug),
-		ConnContext:       func(ctx context.Context, nc net.Conn) context.Context { return context.WithValue(ctx, belowKey{}, nc) },
+		ReadTimeout:    b.cfg.FirstFrame, // not a WebSocket's, which has none of these limits
+		WriteTimeout:   6 * b.cfg.FirstFrame,
+		IdleTimeout:    10 * time.Second,
+		MaxHeaderBytes: 16 << 10,
+		ErrorLog:       slog.NewLogLogger(b.log.Handler(), slog.LevelDebug),
+		ConnContext:    func(ctx context.Context, nc net.Conn) context.Context { return context.WithValue(ctx, belowKey{}, nc) },
 	}
 	defer srv.Close()
 	var ln net.Listener = l

@@ -5,11 +5,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -104,5 +107,46 @@ func TestWebSocketRefusals(t *testing.T) {
 	defer resp.Body.Close()
 	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusUpgradeRequired || !strings.Contains(string(text), "WebSocket") {
 		t.Errorf("%d %s", resp.StatusCode, text)
+	}
+}
+
+// Who asks for a page and then says, or takes, nothing more does not hold a connection for ever.
+func TestWebHeldOpen(t *testing.T) {
+	written := make(chan error, 1)
+	large := make([]byte, 64<<20) // more than two kernels buffer
+	s := newShop(t, Config{
+		Listen: []string{"ws://127.0.0.1:0"}, FirstFrame: 100 * time.Millisecond,
+		Page: func(string) (http.Handler, error) {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodGet {
+					_, err := w.Write(large)
+					written <- err
+				}
+			}), nil
+		},
+	})
+	send := func(request string) net.Conn {
+		nc, err := net.Dial("tcp", s.listeners[0].Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { nc.Close() })
+		_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.WriteString(nc, request); err != nil {
+			t.Fatal(err)
+		}
+		return nc
+	}
+	send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if _, err := io.Copy(io.Discard, send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")); err != nil {
+		t.Errorf("a request without its body: %v", err)
+	}
+	select {
+	case err := <-written:
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("an answer that was not taken: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("an answer that is not taken is waited for")
 	}
 }
