@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -89,10 +90,10 @@ func ownAddress(p *packages) string {
 	p.must(err)
 	for _, a := range addrs {
 		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
-			l, err := net.Listen("tcp", net.JoinHostPort(n.IP.String(), "0"))
+			l, err := net.Listen("tcp", ":0") // a port that is free on all addresses, for that is where the broker listens
 			p.must(err)
 			defer l.Close()
-			return l.Addr().String()
+			return net.JoinHostPort(n.IP.String(), strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 		}
 	}
 	p.Fatal("this machine has no address but its loopback, which the guest cannot name")
