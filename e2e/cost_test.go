@@ -107,7 +107,7 @@ func scene(size image.Point, n int) []byte {
 // feed plays pictures into the MJPEG camera at 30 a second, until stop.
 func (c *cost) feed(width, height int) (stop func()) {
 	c.Helper()
-	c.guest(fmt.Sprintf("systemd-run --quiet --unit=feed sh -c 'exec /host/feed /dev/video8 %dx%d 30 /host/%d-*.jpg'; sleep 1; systemctl is-active feed", width, height, width))
+	c.guest(fmt.Sprintf("systemd-run --quiet --unit=feed sh -c 'exec /host/feed /dev/video8 %dx%d 30 /host/%d-*.jpg'; until v4l2-ctl -d /dev/video8 --list-formats | grep -q MJPG; do sleep 0.2; done", width, height, width))
 	return func() { c.guest("systemctl stop feed") }
 }
 
@@ -156,6 +156,8 @@ func (c *cost) watch(viewers int, d time.Duration, meanwhile func()) (pictures i
 func (c *cost) look(d time.Duration) (int, error) {
 	cmd := exec.CommandContext(c.Context(), filepath.Join(c.bin, "perch"), "--broker", c.url, "-q", "stream", device, "-o", "-", "--for", d.String(), "--timeout", "1m")
 	cmd.Env = []string{"HOME=" + c.TempDir()}
+	var said bytes.Buffer
+	cmd.Stderr = &said
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return 0, err
@@ -164,7 +166,10 @@ func (c *cost) look(d time.Duration) (int, error) {
 		return 0, err
 	}
 	n := count(out)
-	return n, cmd.Wait()
+	if err := cmd.Wait(); err != nil {
+		return n, fmt.Errorf("perch stream: %w: %s", err, said.Bytes())
+	}
+	return n, nil
 }
 
 // count reads to the end and counts the JPEG pictures.
