@@ -28,8 +28,8 @@ import (
 // Exit codes.
 const (
 	exitOK     = 0
-	exitFailed = 1 // it could not listen, or could not go on
-	exitUsage  = 2
+	exitFailed = 1  // it could not listen, or could not go on
+	exitUsage  = 64 // EX_USAGE; not 2, with which Go ends a program that has crashed, and which is to be started again
 )
 
 const long = `perch-broker is where Perch's devices and laptops meet. A device connects and stays; a laptop connects and
@@ -43,9 +43,9 @@ loopback one. With them it serves anybody who has one:
   perch-broker --state DIR
 
 Exit codes:
-  0  it was told to stop (SIGTERM or SIGINT) and did; the command did what it was asked to
-  1  it could not listen, or could not go on; the command could not do it, or check found a fault
-  2  a flag or argument was wrong`
+   0  it was told to stop (SIGTERM or SIGINT) and did; the command did what it was asked to
+   1  it could not listen, or could not go on; the command could not do it, or check found a fault
+  64  a flag or argument was wrong`
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
