@@ -55,6 +55,7 @@ func FuzzLink(f *testing.F) {
 			}
 			_ = p.nc.Close()
 			time.Sleep(5 * time.Minute) // what may be resumed has expired
+			synctest.Wait()
 			if n := len(h.legs); n != 2 {
 				t.Errorf("%d sessions are left", n)
 			}
