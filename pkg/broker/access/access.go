@@ -54,6 +54,8 @@ type Grant struct {
 	Credential string // its name; "" where there are no credentials
 	Role       Role
 	Devices    []string // patterns, see Matches; none is all of them
+
+	key string // hash of the token that it was given for; "": it was a certificate
 }
 
 // All is what everybody may do where there are no credentials.

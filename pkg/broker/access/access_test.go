@@ -164,6 +164,27 @@ func TestRefusedChanges(t *testing.T) {
 	}
 }
 
+// Credentials that are made anew under a name are others: what the old token opened, and perhaps a thief holds, ends.
+func TestMadeAnew(t *testing.T) {
+	s := open(t)
+	for _, c := range []Credential{{Name: "guest", Role: Viewer}, {Name: "may", Role: Enrol, Uses: 1}} {
+		old, err := s.Admit(add(t, s, c), "")
+		if err != nil || !s.Stands(old) {
+			t.Fatal(err)
+		}
+		if _, err := s.Revoke(c.Name, false); err != nil {
+			t.Fatal(err)
+		}
+		g, err := s.Admit(add(t, s, c), "")
+		if err != nil || !s.Stands(g) || s.Stands(old) {
+			t.Errorf("%s: the old one stands is %v, the new one %v: %v", c.Name, s.Stands(old), s.Stands(g), err)
+		}
+		if _, err := s.Enrol(old, "garden-1"); !errors.Is(err, ErrUnknown) {
+			t.Errorf("%s: enrolment with the old one: %v", c.Name, err)
+		}
+	}
+}
+
 func TestExpiry(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

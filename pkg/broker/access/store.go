@@ -33,7 +33,7 @@ type Credential struct {
 
 // grant is what c gives.
 func (c *Credential) grant() Grant {
-	return Grant{Credential: c.Name, Role: c.Role, Devices: c.Devices}
+	return Grant{Credential: c.Name, Role: c.Role, Devices: c.Devices, key: c.SHA256}
 }
 
 // Errors of Admit and of changes. Compare with errors.Is.
@@ -208,7 +208,7 @@ func (s *Store) Stands(g Grant) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	c := s.byName[g.Credential]
-	return c != nil && c.Role == g.Role && slices.Equal(c.Devices, g.Devices) && (c.Expires.IsZero() || time.Now().Before(c.Expires))
+	return c != nil && c.SHA256 == g.key && c.Role == g.Role && slices.Equal(c.Devices, g.Devices) && (c.Expires.IsZero() || time.Now().Before(c.Expires))
 }
 
 // List returns all credentials, as a copy.
@@ -276,7 +276,7 @@ func (s *Store) Enrol(by Grant, device string) (token string, err error) {
 	err = s.change(func(all []Credential) ([]Credential, error) {
 		i := find(all, by.Credential)
 		switch {
-		case i < 0 || all[i].Role != Enrol:
+		case i < 0 || all[i].Role != Enrol || all[i].SHA256 != by.key:
 			return nil, ErrUnknown
 		case all[i].Uses == 0:
 			return nil, ErrUsedUp
