@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -14,6 +15,8 @@ import (
 
 // ErrProxy is wrapped by what went wrong on the way to a proxy or in it.
 var ErrProxy = errors.New("the proxy")
+
+const maxAnswer = 64 << 10 // bytes of a proxy's header
 
 // tunnel connects to u through an HTTP proxy, by CONNECT (RFC 9110, section 9.3.6).
 func (d *Dialer) tunnel(ctx context.Context, u URL, proxy *url.URL) (net.Conn, error) {
@@ -59,7 +62,7 @@ func connect(ctx context.Context, nc net.Conn, hostPort string, user *url.Userin
 		return err
 	}
 	// Nothing follows the answer before we have spoken, so the reader holds nothing back.
-	answer, err := http.ReadResponse(bufio.NewReader(nc), req)
+	answer, err := http.ReadResponse(bufio.NewReader(io.LimitReader(nc, maxAnswer)), req)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -119,5 +120,30 @@ func TestProxyInTrouble(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.says)
 			}
 		})
+	}
+}
+
+// What a proxy answers is not read without end.
+func TestProxyThatDoesNotStop(t *testing.T) {
+	near, far := net.Pipe()
+	defer near.Close()
+	sent := make(chan int)
+	go func() {
+		n, line := 0, []byte("X: "+strings.Repeat("x", 1020)+"\r\n")
+		_, err := http.ReadRequest(bufio.NewReader(far))
+		if err == nil {
+			_, err = io.WriteString(far, "HTTP/1.1 200 OK\r\n")
+		}
+		for err == nil && n < 16<<20 {
+			_, err = far.Write(line)
+			n += len(line)
+		}
+		far.Close()
+		sent <- n
+	}()
+	err := connect(t.Context(), near, "broker.test:7878", nil)
+	near.Close()
+	if n := <-sent; err == nil || n > 1<<20 {
+		t.Errorf("it took %d bytes: %v", n, err)
 	}
 }
