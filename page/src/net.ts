@@ -207,7 +207,13 @@ export class Link {
       ...ignore,
       onNext: (p, last) => {
         if (over) return;
-        take.next(p);
+        try {
+          take.next(p);
+        } catch {
+          // The connection would end with it, and with that what all others send.
+          if (!last) stream.cancel();
+          return end(new Fault("what it sends cannot be read", INVALID));
+        }
         if (last) end(new Fault("it has ended"));
       },
       onError: (e) => end(fault(e)),

@@ -59,7 +59,7 @@ export class Sensors {
       if (![...this.series.values()].some((s) => s.sensor === r.sensor)) this.#of(r.sensor, "", "").error = r.error.text;
     }
     if (r.on !== undefined) this.#add(this.#of(r.sensor, "", ""), r.on ? 1 : 0);
-    for (const v of r.values ?? []) this.#add(this.#of(r.sensor, v.q, v.u), v.v);
+    for (const v of r.values ?? []) if (Number.isFinite(v.v)) this.#add(this.#of(r.sensor, v.q, v.u), v.v);
     this.changed.set(this.changed.value + 1);
   }
 
