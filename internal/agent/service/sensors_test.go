@@ -261,7 +261,7 @@ func TestRoutesAreThoseThatAreServed(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		d, _, _ := wired(t)
-		if got := strings.Join(d.service.Routes(), " "); got != "agent.clock agent.health agent.info agent.logs agent.metrics camera.control camera.list camera.snapshot camera.stream gpio.set sensors.read sensors.watch" {
+		if got := strings.Join(d.service.Routes(), " "); got != "agent.clock agent.health agent.info agent.logs agent.metrics camera.control camera.list camera.snapshot camera.stream gpio.list gpio.set sensors.read sensors.watch" {
 			t.Errorf("with sensors: %s", got)
 		}
 	})
