@@ -64,8 +64,11 @@ this once and kept nowhere.
 			if !slices.Contains([]access.Role{access.Device, access.Viewer, access.Operator, access.Admin}, c.Role) {
 				return errUsage{fmt.Errorf("%q is no role: it is one of device, viewer, operator, admin", args[0])}
 			}
-			if lasts > 0 {
+			switch {
+			case lasts > 0:
 				c.Expires = time.Now().Add(lasts).UTC().Truncate(time.Second)
+			case cmd.Flags().Changed("for"): // not credentials that last for ever
+				return errUsage{errors.New("--for must be positive")}
 			}
 			s, err := openShop(state)
 			if err != nil {
