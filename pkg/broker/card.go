@@ -32,6 +32,10 @@ func (c *card) title() string {
 	return fmt.Sprintf("device %q", c.device)
 }
 
+// maxTags is how many tags and services a session may register with. Each is compared with the others before anybody has shown
+// credentials, and later with each condition of a request.
+const maxTags = 512
+
 // readCard takes what SETUP says. Anyone may connect as a laptop; a device is who has an advert, or registers
 // with a name: in the native dialect for the service "perch", in the others for anything.
 func readCard(s *session.Setup) (card, *api.Advert, error) {
@@ -41,6 +45,9 @@ func readCard(s *session.Setup) (card, *api.Advert, error) {
 	said, err := wire.ParseSetup(s.Metadata)
 	if err != nil {
 		return card{}, nil, session.Errorf(core.ErrorCodeInvalidSetup, "%v", err)
+	}
+	if n := len(said.Tags) + len(said.Services); n > maxTags {
+		return card{}, nil, session.Errorf(core.ErrorCodeInvalidSetup, "there are %d tags and services, %d are allowed", n, maxTags)
 	}
 	c := card{route: said.ID, tags: said.Tags, auth: said.Auth, byService: said.Dialect == wire.Alibaba}
 	name := said.Device()
