@@ -18,13 +18,17 @@ type console struct {
 	b *Broker
 }
 
-// route returns what a request is for. dispatch has read the address once and found it right.
-func (c console) route(ctx context.Context, req peer.Payload) string {
-	t, err := metadataOf(peer.Conn(ctx).Setup().MetadataMIME).target(req.Metadata)
+// route returns what a request of l is for. dispatch has judged it by its first fragment only.
+func (c console) route(l *leg, req peer.Payload) (string, error) {
+	t, err := l.target(req.Metadata)
 	if err != nil {
-		return ""
+		return "", peer.Errorf(peer.CodeInvalid, "%v", err)
 	}
-	return string(t.Route)
+	route := string(t.Route)
+	if route != wire.RouteHealth && !l.grant.May(route) {
+		return "", peer.Errorf(peer.CodeRejected, "%s", notPermitted(l.grant.Role, route))
+	}
+	return route, nil
 }
 
 func unknownRoute(route string) error {
@@ -36,7 +40,11 @@ func (c console) response(ctx context.Context, req peer.Payload) (peer.Payload, 
 	if l == nil {
 		return peer.Payload{}, peer.ErrCanceled
 	}
-	switch route := c.route(ctx, req); route {
+	route, err := c.route(l, req)
+	if err != nil {
+		return peer.Payload{}, err
+	}
+	switch route {
 	case api.RouteDevices:
 		q, err := api.Parse[api.DevicesRequest](req.Data)
 		if err != nil {
@@ -59,7 +67,10 @@ func (c console) stream(ctx context.Context, req peer.Payload) iter.Seq2[peer.Pa
 	if l == nil {
 		return peer.Fail(peer.ErrCanceled)
 	}
-	route := c.route(ctx, req)
+	route, err := c.route(l, req)
+	if err != nil {
+		return peer.Fail(err)
+	}
 	if route != api.RouteDevicesWatch {
 		return peer.Fail(unknownRoute(route))
 	}

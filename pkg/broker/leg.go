@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -65,9 +66,17 @@ func (m metadata) target(md []byte) (wire.Target, error) {
 	return wire.Target{}, nil
 }
 
+// errTwoForms is the answer to bytes that are one request as routing tags, and another as composite metadata.
+var errTwoForms = errors.New("devices read metadata as composite metadata, as which this names another route")
+
 // target reads a request's address. Where nothing else says whom one of Alibaba's clients means, the service in its route does.
 func (l *leg) target(md []byte) (wire.Target, error) {
 	t, err := l.read.target(md)
+	if err == nil && l.read == routing {
+		if as, no := wire.ParseRequest(md); no == nil && string(as.Route) != string(t.Route) {
+			return wire.Target{}, errTwoForms
+		}
+	}
 	if err == nil && l.card.byService && !addressed(&t) {
 		t.ByService()
 	}

@@ -51,8 +51,10 @@ func (r *route) collect(f session.Frame) *fault {
 	switch f.Type() {
 	case core.FrameTypePayload:
 		if r.opening {
-			md, _ := f.Metadata()
-			m.Metadata, m.Data = append(m.Metadata, md...), append(m.Data, f.Data()...)
+			if unjudged(f) {
+				return faultUnjudged
+			}
+			m.Data = append(m.Data, f.Data()...)
 			if len(m.Metadata)+len(m.Data) > parkedBytes {
 				return &fault{refusedLimit, core.ErrorCodeRejected, "the request is too long to wait for a device that is away"}
 			}

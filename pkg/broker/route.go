@@ -126,6 +126,8 @@ func (r *route) ask(f session.Frame) *fault {
 	switch f.Type() {
 	case core.FrameTypePayload:
 		switch {
+		case r.opening && unjudged(f):
+			return faultUnjudged
 		case r.opening:
 			r.opening = f.Has(core.FlagFollow)
 			r.upOpen = r.opening || r.channel() && !f.Has(core.FlagComplete)
@@ -165,6 +167,15 @@ func (r *route) ask(f session.Frame) *fault {
 	}
 	return nil
 }
+
+// unjudged reports whether a later fragment of a request has metadata. What is permitted was judged by the first fragment's; a
+// device reads all of it, and could find another route there.
+func unjudged(f session.Frame) bool {
+	md, _ := f.Metadata()
+	return len(md) > 0
+}
+
+var faultUnjudged = &fault{refusedMalformed, core.ErrorCodeInvalid, "the metadata of a request must be in its first fragment"}
 
 // askMore grants far n elements more, to leave at the next Settle of the asking side.
 func (r *route) askMore(n uint32) {
