@@ -116,7 +116,7 @@ func (s *snapshot) many(ctx context.Context, args []string) error {
 		t := &toll{total: len(devices), began: time.Now()}
 		bar := s.a.progress(len(devices), "pictures")
 		each(ctx, devices, func(ctx context.Context, device string) {
-			ctx, cancel := context.WithTimeout(ctx, s.a.timeout)
+			ctx, cancel := context.WithTimeout(ctx, s.a.timeout+s.want.wait)
 			defer cancel()
 			pic, err := c.Snapshot(ctx, device, s.options())
 			if err == nil {

@@ -93,7 +93,9 @@ func (s *snapshot) one(ctx context.Context, device string) error {
 		return err
 	}
 	defer put.close()
-	return s.a.within(ctx, func(ctx context.Context, c *client.Client) error {
+	return s.a.with(ctx, func(c *client.Client) error {
+		ctx, cancel := context.WithTimeout(ctx, s.a.timeout-s.a.dialed+s.want.wait)
+		defer cancel()
 		pic, err := c.Snapshot(ctx, device, s.options())
 		if err != nil {
 			return err

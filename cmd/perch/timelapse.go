@@ -112,7 +112,7 @@ func (l *lapse) run(ctx context.Context, a *app, c *client.Client) error {
 }
 
 func (l *lapse) one(ctx context.Context, a *app, c *client.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	ctx, cancel := context.WithTimeout(ctx, a.timeout+l.options.Wait)
 	defer cancel()
 	pic, err := c.Snapshot(ctx, l.device, l.options)
 	if err != nil {

@@ -24,7 +24,7 @@ func (p *picture) flags(a *app, cmd *cobra.Command) {
 	f.StringVar(&p.camera, "camera", "", "`NAME` of the camera (default the device's first)")
 	f.Var(&p.size, "size", "`WxH` in pixels that it must fit into, with the proportions it has (default the camera's own)")
 	f.Var((*percent)(&p.quality), "quality", "of the JPEG, `1-100` (default the device's choice)")
-	spanFlag(f, &p.wait, "wait", 0, "how long to wait for a device that is away (default the broker's choice)")
+	spanFlag(f, &p.wait, "wait", 0, "how long to wait for a device that is away, in addition to --timeout (default the broker's choice)")
 	_ = cmd.RegisterFlagCompletionFunc("camera", a.completeCamera)
 }
 
