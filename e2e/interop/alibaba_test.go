@@ -35,8 +35,10 @@ func alibabaPeer(t *testing.T, row Row, role, url string, options ...string) *Fo
 // An event that is pushed and a call of the broker's web console do no harm.
 func TestAlibabaRegistration(t *testing.T) {
 	addr := freePort(t)
-	f := alibabaPeer(t, Row{Role: "broker's metadata for our agent, without the broker around them",
-		What: "an application with its services, a JWT; a snapshot and a paced stream by e=device:…; a pushed event and the console's call are tolerated"},
+	f := alibabaPeer(t, Row{
+		Role: "broker's metadata for our agent, without the broker around them",
+		What: "an application with its services, a JWT; a snapshot and a paced stream by e=device:…; a pushed event and the console's call are tolerated",
+	},
 		"server", "tcp://"+addr, "jwt=to.ke.n")
 	token := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(token, []byte("to.ke.n\n"), 0o600); err != nil {
