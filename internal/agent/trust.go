@@ -59,7 +59,8 @@ func (f files) place(path string) string {
 	return path
 }
 
-// auth is what admits this device. It is read anew for each session, so that a new token needs no restart.
+// auth is what admits this device. It is read anew for each session: what an enrolment brought is used from the next one on. A token in
+// /etc/perch that its owner has changed needs a restart, for the unit's copies are made when it starts.
 func (f files) auth(c Config) (wire.Auth, error) {
 	if c.TokenFile == "" {
 		return wire.Auth{}, nil
