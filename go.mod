@@ -3,7 +3,7 @@ module github.com/perchcam/perch
 go 1.26.8
 
 require (
-	github.com/VictoriaMetrics/metrics v1.44.0
+	github.com/VictoriaMetrics/metrics v1.35.1 // later ones write to stderr in every program where the kernel has no cpu.pressure
 	github.com/charmbracelet/x/ansi v0.11.9
 	github.com/coder/websocket v1.8.15
 	github.com/google/go-cmp v0.7.0
