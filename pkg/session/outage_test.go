@@ -102,7 +102,8 @@ func TestSnapshotCutInTheMiddle(t *testing.T) {
 // shown is one picture: when it was taken, and when it was seen.
 type shown struct{ taken, seen time.Duration }
 
-// watch looks at a camera for 43 s, of which the link is away from the third second on for 30 s. It returns the
+// watch looks at a camera for 48 s, of which the link is away from the third second on for 30 s. The last redial before
+// that is over may put the next one off by 7.5 s, and 8 pictures to a round trip catch up with 1,125 in 2.8 s. It returns the
 // pictures, and how many bytes the device's session held at most in the outage.
 func watch(t *testing.T, kind string, keep bool) (pictures []shown, held int) {
 	synctest.Test(t, func(t *testing.T) {
@@ -124,7 +125,7 @@ func watch(t *testing.T, kind string, keep bool) (pictures []shown, held int) {
 				}
 			}
 		})
-		ctx, stop := context.WithTimeout(t.Context(), 43*time.Second)
+		ctx, stop := context.WithTimeout(t.Context(), 48*time.Second)
 		defer stop()
 		time.AfterFunc(3*time.Second+7*time.Millisecond, func() {
 			refuse := func(nc net.Conn) net.Conn { _ = nc.Close(); return nc }
@@ -162,7 +163,7 @@ func TestOutage(t *testing.T) {
 					t.Errorf("picture %d was taken %v after the one before: one is lost or doubled", i, d)
 				}
 			}
-			if n := int(42 * time.Second / period); len(all) < n {
+			if n := int(47 * time.Second / period); len(all) < n {
 				t.Errorf("%d pictures, want %d", len(all), n)
 			}
 			newest, held := watch(t, kind, false)
