@@ -149,16 +149,19 @@ func TestDrainIsHeard(t *testing.T) {
 	s := newShop(t, Config{Listen: []string{"tcp://127.0.0.1:0"}})
 	var work sync.WaitGroup
 	defer work.Wait()
-	const many = 60
+	const many = 24 // more would starve one another of the second that the broker waits for them to read its last words
 	ends := make(chan error, many)
 	for range many {
 		p, err := peer.New(peer.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := session.NewClient(session.ClientConfig{Setup: composed(laptopSetup(), true), Dial: func(ctx context.Context) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", s.listeners[0].Addr().String())
-		}}, p)
+		c, err := session.NewClient(session.ClientConfig{
+			Setup: composed(laptopSetup(), true), SessionTime: 5 * time.Second,
+			Dial: func(ctx context.Context) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "tcp", s.listeners[0].Addr().String())
+			},
+		}, p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,8 +184,9 @@ func TestDrainIsHeard(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 	for range many {
-		if e, ok := errors.AsType[*session.Error](<-ends); !ok || e.Text != "draining" {
-			t.Errorf("a session ended with %v", e)
+		err := <-ends
+		if e, ok := errors.AsType[*session.Error](err); !ok || e.Text != "draining" {
+			t.Errorf("a session ended with %v", err)
 		}
 	}
 }
