@@ -31,6 +31,7 @@ func TestListenRefusals(t *testing.T) {
 		"tcp://example.com:7878":  "serves this machine only",
 		"tcp://[::]:7878":         "serves this machine only",
 		"tcp://127.0.0.1":         "it has no port",
+		"ws://127.0.0.1:0/{x":     "a brace or a space",
 		"127.0.0.1:7878":          "it must say how, such as tcp://127.0.0.1:7878",
 		"udp://127.0.0.1:7878":    "must begin with tcp://, tls://",
 		"tcp://127.0.0.1:1/x":     "all it may have",

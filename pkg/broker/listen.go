@@ -44,6 +44,8 @@ func parseListener(s string, cfg *Config) (*listener, error) {
 		return nil, fmt.Errorf("cannot listen on %q: it has no port, such as tcp://127.0.0.1:7878", s)
 	case !l.web() && u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		return nil, fmt.Errorf("cannot listen on %q: a host and a port are all it may have, and a path for WebSockets", s)
+	case strings.ContainsAny(u.Path, "{} "):
+		return nil, fmt.Errorf("cannot listen on %q: its path has a character that may not be there: a brace or a space", s)
 	case l.anywhere || loopback(u.Hostname()):
 		return l, nil
 	case cfg.Access == nil:
