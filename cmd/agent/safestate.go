@@ -14,7 +14,9 @@ import (
 // safeState puts the outputs into their safe state. The unit runs it whenever the agent has ended: an agent that was told to has done so
 // itself, one that was killed could not.
 func safeState(stderr io.Writer) int {
-	if os.Getenv("INVOCATION_ID") == "" { // by hand, and not by a service manager, which has read the settings
+	// By hand, and not by a service manager, which has read the settings: systemd sets this for ExecStopPost= alone
+	// (systemd.exec(5)).
+	if os.Getenv("SERVICE_RESULT") == "" {
 		if err := serviceSettings(); err != nil {
 			fmt.Fprintf(stderr, "perch-agent: %v\n", err)
 			return exitFailed
