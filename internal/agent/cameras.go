@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -63,7 +64,7 @@ func (c *cameras) add(spec camera.Spec) (cam, error) {
 	if err != nil {
 		return cam{}, err
 	}
-	h, err := camera.NewHub(camera.Config{Name: spec.Name, Source: src, Want: spec.Want, Linger: spec.Linger, Log: c.log})
+	h, err := camera.NewHub(camera.Config{Name: spec.Name, Source: src, Want: spec.Want, Linger: spec.Linger, Log: c.log, Rested: c.rested})
 	if err != nil {
 		return cam{}, err
 	}
@@ -119,6 +120,17 @@ func (c *cameras) run(ctx context.Context, searched, grown func()) {
 			grown()
 		}
 	}
+}
+
+// rested gives the memory that pictures took back to the kernel when no camera runs any more. The runtime would do so too, but
+// only some of it, and after minutes: it collects when as much again is in use.
+func (c *cameras) rested() {
+	for _, k := range c.list() {
+		if p := k.State().Phase; p == camera.Starting || p == camera.Streaming {
+			return
+		}
+	}
+	debug.FreeOSMemory()
 }
 
 // look asks a camera that its owner named whether it is there, so that a wrong address is in the log before somebody looks.

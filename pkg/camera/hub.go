@@ -34,6 +34,9 @@ type Config struct {
 	Linger time.Duration // how long the sensor runs on after the last viewer; 0 means 5 s, negative not at all
 	Hold   int           // bytes of frames held for viewers that want all; 0 means 8 MiB
 	Log    *slog.Logger  // nil discards
+
+	// Rested, if not nil, is called by Run when the camera was stopped because nobody looked any more.
+	Rested func()
 }
 
 // Hub is one camera and all who look at it.
@@ -121,6 +124,9 @@ func (h *Hub) Run(ctx context.Context) error {
 		}
 		switch {
 		case err == nil: // nobody looks any more, or ctx ended
+			if h.cfg.Rested != nil && ctx.Err() == nil {
+				h.cfg.Rested()
+			}
 		case h.pause(ctx, tries, echoes):
 			tries = 0
 			echoes++

@@ -79,6 +79,37 @@ func TestHubRunsTheSensorOnlyWhileSomebodyLooks(t *testing.T) {
 	})
 }
 
+func TestHubTellsThatItRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var rested atomic.Int32
+		var h *camera.Hub
+		src := &cameratest.Source{}
+		h = run(t, src, func(c *camera.Config) {
+			c.Rested = func() {
+				rested.Add(1)
+				if p := h.State().Phase; p != camera.Idle {
+					t.Errorf("says that it rests and is %s", p)
+				}
+			}
+		})
+		for n := range int32(3) {
+			v := h.View(camera.ViewOptions{})
+			next(t, v)
+			v.Close()
+			if got := rested.Load(); got != n {
+				t.Errorf("said %d times that it rests before look %d was over", got, n)
+			}
+			time.Sleep(6 * time.Second)
+		}
+		if got := rested.Load(); got != 3 {
+			t.Errorf("said %d times that it rests, after 3 looks", got)
+		}
+		v := h.View(camera.ViewOptions{})
+		defer v.Close()
+		next(t, v) // and ends with the test: that is no rest
+	})
+}
+
 func TestViewerCountsWhatItSkipped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := run(t, &cameratest.Source{Skip: func(n uint64) bool { return n%7 == 3 }})
