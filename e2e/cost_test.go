@@ -4,15 +4,12 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"image"
 	"image/jpeg"
-	"io"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +18,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/perchcam/perch/e2e/look/count"
 )
 
 var costFlag = flag.Bool("cost", false, "measure what the agent costs, beside go2rtc")
@@ -45,6 +44,7 @@ func TestCost(t *testing.T) {
 	c := &cost{bench: b}
 	b.step("tools", c.tools)
 	b.step("go2rtc", c.beside)
+	b.step("inside", c.inside)
 	b.step("viewers", c.viewers)
 	b.step("MJPEG", func() { c.memory("MJPEG", "/dev/video8,format=mjpeg", c.feed(1920, 1080)) })
 	b.step("YUYV", func() { c.memory("YUYV", "/dev/video0,format=yuyv", func() {}) })
@@ -56,6 +56,9 @@ type cost struct{ *bench }
 // tools builds what the measurement needs in the guest, and pictures as a webcam sends them.
 func (c *cost) tools() {
 	c.cross(".", "./feed", "feed")
+	c.cross(".", "./look", "look")
+	c.cross("..", "./cmd/broker", "perch-broker")
+	c.cross("..", "./cmd/perch", "perch")
 	c.cross("go2rtc", "github.com/AlexxIT/go2rtc", "go2rtc")
 	c.must(os.WriteFile(filepath.Join(c.pi.Share(), "go2rtc.yaml"), []byte(`
 api: {listen: ":1984"}
@@ -165,30 +168,11 @@ func (c *cost) look(d time.Duration) (int, error) {
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	n := count(out)
+	n := count.Pictures(out)
 	if err := cmd.Wait(); err != nil {
 		return n, fmt.Errorf("perch stream: %w: %s", err, said.Bytes())
 	}
 	return n, nil
-}
-
-// count reads to the end and counts the JPEG pictures.
-func count(r io.Reader) (n int) {
-	buf := make([]byte, 256<<10)
-	last := byte(0)
-	for {
-		k, err := r.Read(buf)
-		if k > 0 {
-			if last == 0xFF && buf[0] == 0xD8 {
-				n++
-			}
-			n += bytes.Count(buf[:k], []byte{0xFF, 0xD8})
-			last = buf[k-1]
-		}
-		if err != nil {
-			return n
-		}
-	}
 }
 
 // idle looks at the agent with nobody looking: no camera is open, and hardly anything wakes it.
@@ -233,7 +217,7 @@ func (c *cost) beside() {
 		ours += c.cpu(agentUnit) - was
 		time.Sleep(7 * time.Second) // it lingers
 		was = c.cpu(rival)
-		n, err := lookAt("http://"+addr+"/api/stream.mjpeg?src=cam", d)
+		n, err := count.URL("http://"+addr+"/api/stream.mjpeg?src=cam", d)
 		if err != nil {
 			c.Fatalf("%v; it said:\n%s", err, c.guest("journalctl -u go2rtc --no-pager"))
 		}
@@ -249,30 +233,59 @@ func (c *cost) beside() {
 	}
 }
 
-func perPicture(d time.Duration, n int) float64 { return d.Seconds() * 1000 / float64(n) }
-
-// lookAt counts the pictures of an HTTP stream.
-func lookAt(url string, d time.Duration) (int, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0, err
+// inside is the same with the viewers and the broker in the guest, so that the emulator's network is not what is measured. What each of both
+// had of the kernel's time and of its own, and how often it was put aside, tells what a picture's cost is made of.
+func (c *cost) inside() {
+	outside := c.guest("grep ^PERCH_BROKER= /etc/default/perch-agent | tail -n 1")
+	const d = 15 * time.Second
+	defer c.feed(1280, 720)()
+	c.guest("systemd-run --quiet --unit=broker /host/perch-broker --listen tcp://127.0.0.1:7878; systemd-run --quiet --unit=go2rtc -p Restart=always /host/go2rtc -config /host/go2rtc.yaml")
+	c.guest("cat >>/etc/default/perch-agent <<'END'\nPERCH_BROKER=tcp://127.0.0.1:7878\nPERCH_CAMERAS=yard=v4l2:/dev/video8,width=1280,height=720,fps=30,format=mjpeg\nEND\nsystemctl restart perch-agent; sleep 5")
+	defer func() {
+		c.guest("systemctl stop go2rtc broker; cat >>/etc/default/perch-agent <<'END'\n" + outside + "\nEND")
+	}()
+	looks := [2]string{
+		fmt.Sprintf("HOME=/tmp /host/perch --broker tcp://127.0.0.1:7878 -q stream %s -o - --for %v --timeout 1m | /host/look", device, d),
+		fmt.Sprintf("/host/look 'http://127.0.0.1:1984/api/stream.mjpeg?src=cam' %v", d),
 	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err
+	var used [2]spent
+	var got [2]int
+	for range 2 {
+		for i, unit := range []string{agentUnit, rival} {
+			before := c.spent(unit)
+			n, err := strconv.Atoi(c.guest(looks[i]))
+			c.must(err)
+			got[i] += n
+			used[i] = used[i].plus(c.spent(unit).minus(before))
+			time.Sleep(7 * time.Second)
+		}
 	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("%s: %s", url, res.Status)
+	for i, unit := range []string{agentUnit, rival} {
+		n := max(1, got[i])
+		c.Logf("inside, 1280x720 MJPEG at 30/s, one viewer, %v: %s %d pictures, %.2f ms each, of which the kernel %.2f ms", 2*d, unit, n,
+			perPicture(used[i].user+used[i].kernel, n), perPicture(used[i].kernel, n))
 	}
-	n := count(res.Body)
-	if n == 0 {
-		return 0, fmt.Errorf("%s: no picture in %v", url, d)
-	}
-	return n, nil
+	a, b := perPicture(used[0].user+used[0].kernel, got[0]), perPicture(used[1].user+used[1].kernel, got[1])
+	c.Logf("inside: ratio %.2f", a/b)
 }
+
+// spent is what a unit had of the processor.
+type spent struct{ user, kernel time.Duration }
+
+func (u spent) plus(v spent) spent  { return spent{u.user + v.user, u.kernel + v.kernel} }
+func (u spent) minus(v spent) spent { return spent{u.user - v.user, u.kernel - v.kernel} }
+
+func (c *cost) spent(unit string) spent {
+	c.Helper()
+	var u, k int64
+	out := c.guest("awk '/^user_usec/ {u = $2} /^system_usec/ {k = $2} END {print u, k}' /sys/fs/cgroup/system.slice/" + unit + ".service/cpu.stat")
+	if _, err := fmt.Sscan(out, &u, &k); err != nil {
+		c.Fatalf("%q are no times: %v", out, err)
+	}
+	return spent{time.Duration(u) * time.Microsecond, time.Duration(k) * time.Microsecond}
+}
+
+func perPicture(d time.Duration, n int) float64 { return d.Seconds() * 1000 / float64(n) }
 
 // viewers is what further viewers of one camera cost: no further copy, and so much time for each of their pictures.
 func (c *cost) viewers() {
