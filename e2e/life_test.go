@@ -4,11 +4,13 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -16,9 +18,10 @@ import (
 
 	"github.com/perchcam/perch/e2e/proc"
 	"github.com/perchcam/perch/e2e/vpi"
+	"github.com/perchcam/perch/pkg/api"
 )
 
-// TestLife has everything in use at once inside the sandbox, and looks at the sandbox from within. Its steps build on one another.
+// TestLife is what a Pi goes through in the field. Its steps build on one another.
 func TestLife(t *testing.T) {
 	l := &life{bench: newBench(t)}
 	l.step("hardware", l.wire)
@@ -26,6 +29,10 @@ func TestLife(t *testing.T) {
 	l.step("everything", l.everything)
 	l.step("probe", l.probe)
 	l.step("inside", l.inside)
+	l.step("steady", l.steady)
+	l.step("restart", l.restart)
+	l.step("SIGKILL", l.kill)
+	l.step("watchdog", l.hang)
 }
 
 type life struct{ *bench }
@@ -40,12 +47,37 @@ func (l *life) guest(script string) string {
 	return strings.TrimSpace(out)
 }
 
+// within holds a time against its limit, if this machine has had the time to emulate another.
+func (l *life) within(limit, took time.Duration, what string) {
+	l.Helper()
+	var load float64
+	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+		_, _ = fmt.Sscan(string(text), &load)
+	}
+	l.Logf("%s: %v", what, took.Round(10*time.Millisecond))
+	switch busy := load > 1.5*float64(runtime.NumCPU())+1; {
+	case took <= limit:
+	case busy:
+		l.Logf("%s took more than %v, on a machine whose load is %.1f", what, limit, load)
+	default:
+		l.Errorf("%s took %v, more than %v", what, took, limit)
+	}
+}
+
 // everythingAt are the settings of an agent with all that there is, at a broker.
 func everythingAt(port string) []string {
 	return []string{
 		"PERCH_BROKER=tcp://" + vpi.GuestLoopback + ":" + port, "PERCH_DEVICE=" + device,
 		fmt.Sprintf("PERCH_CAMERAS=yard=v4l2:/dev/video0,width=%d,height=%d,fps=%d;nest=rpicam:0,width=320,height=240,fps=5", width, height, fps),
 		"PERCH_SENSORS=door=gpio:GPIO17,debounce=5ms", "PERCH_OUTPUTS=ir=gpio:GPIO22,max_on=60s",
+	}
+}
+
+// yardAt are those of an agent with one camera.
+func yardAt(port string) []string {
+	return []string{
+		"PERCH_BROKER=tcp://" + vpi.GuestLoopback + ":" + port, "PERCH_DEVICE=" + device,
+		fmt.Sprintf("PERCH_CAMERAS=yard=v4l2:/dev/video0,width=%d,height=%d,fps=%d", width, height, fps),
 	}
 }
 
@@ -87,6 +119,34 @@ func (l *life) until(script, text string) time.Duration {
 		l.Fatalf("%v: %s", err, out)
 	}
 	return time.Duration((to - from) * float64(time.Second))
+}
+
+// log returns what the service has logged since the mark of an earlier call, and a new mark.
+func (l *life) log(mark string) (text, next string) {
+	l.Helper()
+	from := "--after-cursor='" + mark + "'"
+	if mark == "" {
+		from = "-n 1"
+	}
+	text, next, _ = strings.Cut(l.guest("journalctl -u perch-agent -o cat --show-cursor "+from), "-- cursor: ")
+	return text, next
+}
+
+// listed returns how the broker lists the device, nil if it does not.
+func (l *life) listed(args ...string) *api.Device {
+	l.Helper()
+	out, err := l.perch(append([]string{"devices", "--json"}, args...)...)
+	l.must(err)
+	var list api.Devices
+	if err := json.Unmarshal(out, &list); err != nil {
+		l.Fatalf("cannot read the list of devices: %v\n%s", err, out)
+	}
+	for _, d := range list.Devices {
+		if d.Name == device {
+			return &d
+		}
+	}
+	return nil
 }
 
 // wire gives the guest its hardware: vivid, a Pi's GPIO chip, and a subdevice's node as a ribbon camera has.
@@ -208,3 +268,108 @@ func (l *life) inside() {
 		}
 	}
 }
+
+// steady looks at an agent that has nothing to do: little memory, nothing written, nothing logged; and nothing written with a stream.
+func (l *life) steady() {
+	l.restarted()
+	l.guest("sleep 1") // the line that says so comes after the status
+	_, mark := l.log("")
+	const look = `pid=$(systemctl show -P MainPID perch-agent); grep RssAnon /proc/$pid/status; grep -w write_bytes /proc/$pid/io`
+	time.Sleep(10 * time.Second) // the time that nothing happens in is the point
+	var rss, written int
+	idle := l.guest(look)
+	if _, err := fmt.Sscanf(strings.Join(strings.Fields(idle), " "), "RssAnon: %d kB write_bytes: %d", &rss, &written); err != nil {
+		l.Fatalf("%v: %s", err, idle)
+	}
+	l.Logf("idle: RssAnon %d kB, %d bytes written since the start", rss, written)
+	if rss > 9<<10 {
+		l.Errorf("an idle agent has %d kB of memory of its own", rss)
+	}
+	dir := filepath.Join(l.TempDir(), "frames")
+	_, err := l.perch("stream", device, "--camera", "yard", "-n", "30", "-o", dir)
+	l.must(err)
+	busy := l.guest(look)
+	if _, err := fmt.Sscanf(strings.Join(strings.Fields(busy), " "), "RssAnon: %d kB write_bytes: %d", &rss, &written); err != nil {
+		l.Fatalf("%v: %s", err, busy)
+	}
+	l.Logf("after a stream: RssAnon %d kB, %d bytes written since the start", rss, written)
+	if written != 0 {
+		l.Errorf("the agent has written %d bytes to a disk", written)
+	}
+	if said, _ := l.log(mark); strings.Contains(said, "msg=") {
+		l.Errorf("in ten idle seconds and a stream it logged\n%s", said)
+	}
+}
+
+// restart stops the service in the middle of a stream, and starts it again.
+func (l *life) restart() {
+	dir := filepath.Join(l.TempDir(), "frames")
+	laptop, err := proc.Start(filepath.Join(l.bin, "perch"), []string{"--broker", l.url, "stream", device, "--camera", "nest", "-o", dir}, nil)
+	l.must(err)
+	defer laptop.Stop() // its end is the device's
+	for limit := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		if files, err := os.ReadDir(dir); err == nil && len(files) > 2 {
+			break
+		}
+		if time.Now().After(limit) {
+			l.Fatalf("no stream comes:\n%s", laptop.Said())
+		}
+	}
+	out := l.guest(`pid=$(systemctl show -P MainPID perch-agent)
+		a=$(cut -d' ' -f1 /proc/uptime)
+		kill -TERM $pid
+		while [ -e /proc/$pid ]; do sleep 0.02; done
+		b=$(cut -d' ' -f1 /proc/uptime)
+		systemctl stop perch-agent
+		echo $a $b`)
+	var from, to float64
+	if _, err := fmt.Sscan(out, &from, &to); err != nil {
+		l.Fatal(err)
+	}
+	if d := l.listed(); d != nil && d.State != api.StateLeft {
+		l.Errorf("after a goodbye the device is listed as %s", d.State)
+	}
+	started := l.until("systemctl start perch-agent", "online,")
+	l.within(time.Second, time.Duration((to-from)*float64(time.Second)), "from SIGTERM to the end")
+	// On a Pi it is one second; this one is emulated, and systemctl asks twenty times a second.
+	l.within(3*time.Second, started, "from start to online")
+	if d := l.listed(); d == nil || d.State != api.StateOnline {
+		l.Errorf("after the start the device is listed as %+v", d)
+	}
+}
+
+// kill ends the agent without a word. It is back by itself.
+func (l *life) kill() {
+	took := l.until(`pid=$(systemctl show -P MainPID perch-agent)
+		kill -KILL $pid
+		while [ "$(systemctl show -P MainPID perch-agent)" = $pid ] || [ "$(systemctl show -P ActiveState perch-agent)" != active ]; do sleep 0.05; done`, "online,")
+	l.Logf("online %v after a SIGKILL", took)
+	l.snapshotOf("yard")
+}
+
+func (l *life) snapshotOf(camera string) {
+	l.Helper()
+	_, err := l.perch("snapshot", device, "--camera", camera, "--timeout", "30s", "-o", filepath.Join(l.TempDir(), "x.jpg"))
+	l.must(err)
+}
+
+// hang stops all of the agent's threads, as a deadlock would. The watchdog ends and starts it again.
+func (l *life) hang() {
+	l.guest(`mkdir -p /run/systemd/system/perch-agent.service.d
+		printf '[Service]\nWatchdogSec=6s\n' >/run/systemd/system/perch-agent.service.d/watchdog.conf
+		systemctl daemon-reload
+		systemctl restart perch-agent`)
+	_, mark := l.log("")
+	took := l.until(`pid=$(systemctl show -P MainPID perch-agent)
+		sleep 7
+		[ "$(systemctl show -P MainPID perch-agent)" = $pid ] || { echo 'it was restarted although it went on'; exit 1; }
+		kill -STOP $pid
+		while [ "$(systemctl show -P MainPID perch-agent)" = $pid ] || [ "$(systemctl show -P ActiveState perch-agent)" != active ]; do sleep 0.05; done`, "online,")
+	said, _ := l.log(mark)
+	l.Logf("online %v after it was watched for seven seconds and then hung", took)
+	if !strings.Contains(said, "Watchdog timeout (limit 6s)!") {
+		l.Errorf("it was not the watchdog that ended it:\n%s", said)
+	}
+	l.guest("rm -r /run/systemd/system/perch-agent.service.d; systemctl daemon-reload; systemctl restart perch-agent")
+}
+
