@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,11 +13,13 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/perchcam/perch/e2e/proc"
+	"github.com/perchcam/perch/e2e/scissors"
 	"github.com/perchcam/perch/e2e/vpi"
 	"github.com/perchcam/perch/pkg/api"
 )
@@ -33,6 +36,7 @@ func TestLife(t *testing.T) {
 	l.step("restart", l.restart)
 	l.step("SIGKILL", l.kill)
 	l.step("watchdog", l.hang)
+	l.step("scissors", l.scissors)
 }
 
 type life struct{ *bench }
@@ -371,5 +375,46 @@ func (l *life) hang() {
 		l.Errorf("it was not the watchdog that ended it:\n%s", said)
 	}
 	l.guest("rm -r /run/systemd/system/perch-agent.service.d; systemctl daemon-reload; systemctl restart perch-agent")
+}
+
+// scissors cuts the agent's connection in the middle of a picture, on the way through a proxy. Nothing is lost.
+func (l *life) scissors() {
+	relay, err := scissors.New(strings.TrimPrefix(l.url, "tcp://"))
+	l.must(err)
+	defer relay.Close()
+	l.settings(everythingAt(portOf(relay.Addr())))
+	l.restarted()
+	const frames = 40
+	dir := filepath.Join(l.TempDir(), "frames")
+	cut := relay.Plan(20, 5000)
+	out, err := l.perchSays("stream", device, "--camera", "yard", "-n", strconv.Itoa(frames), "--keep", "all", "-o", dir)
+	l.must(err)
+	select {
+	case <-cut.Done():
+	default:
+		l.Error("the connection was not cut, or the session not resumed")
+	}
+	if missing := l.checkFrames(dir, frames); !strings.Contains(out, fmt.Sprintf("missing %d;", missing)) || missing > fps {
+		l.Errorf("%d pictures are missing; said is\n%s", missing, out)
+	}
+	if n := l.info().Resumes; n != 1 {
+		l.Errorf("the session was resumed %d times", n)
+	}
+	l.settings(everythingAt(l.port()))
+	l.restarted()
+}
+
+// perchSays is perch, but returns what is said to standard error.
+func (l *life) perchSays(args ...string) (string, error) {
+	p, err := proc.Start(filepath.Join(l.bin, "perch"), append([]string{"--broker", l.url}, args...), nil)
+	if err != nil {
+		return "", err
+	}
+	select {
+	case <-p.Done():
+	case <-time.After(2 * time.Minute):
+		err = errors.New("it does not end")
+	}
+	return p.Said(), errors.Join(err, p.Stop())
 }
 
