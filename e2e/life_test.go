@@ -4,9 +4,17 @@ package e2e
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,6 +45,8 @@ func TestLife(t *testing.T) {
 	l.step("SIGKILL", l.kill)
 	l.step("watchdog", l.hang)
 	l.step("scissors", l.scissors)
+	l.step("secrets", l.secrets)
+	l.step("read-only", l.readOnly)
 }
 
 type life struct{ *bench }
@@ -416,5 +426,103 @@ func (l *life) perchSays(args ...string) (string, error) {
 		err = errors.New("it does not end")
 	}
 	return p.Said(), errors.Join(err, p.Stop())
+}
+
+// secrets makes a token and a key that everybody may read. Neither is used, and the service does not go on trying.
+func (l *life) secrets() {
+	dir := l.TempDir()
+	key := filepath.Join(dir, "x")
+	authority{}.issue(l.T, key, time.Now(), device)
+	for _, name := range []string{"x.pem", "x.key"} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		l.must(err)
+		l.must(os.WriteFile(filepath.Join(l.pi.Share(), name), data, 0o644))
+	}
+	l.guest(`echo t0ken-that-nobody-may-see >/etc/perch/token
+		cp /host/x.pem /host/x.key /etc/perch/
+		chmod 644 /etc/perch/token /etc/perch/x.*`)
+	l.settings(append(yardAt(l.port()), "PERCH_INSECURE=1", "PERCH_TOKEN_FILE=/etc/perch/token", "PERCH_TLS_CERT=/etc/perch/x.pem", "PERCH_TLS_KEY=/etc/perch/x.key"))
+	_, mark := l.log("")
+	got := l.guest(`systemctl restart perch-agent 2>/dev/null || true
+		for p in ActiveState ExecMainStatus NRestarts; do systemctl show -P $p perch-agent; done | tr '\n' ' '`)
+	if got != "failed 78 0" {
+		l.Errorf("with secrets that everybody may read the service is %q", got)
+	}
+	said, _ := l.log(mark)
+	for _, want := range []string{"PERCH_TOKEN_FILE: everybody may read or change /etc/perch/token: chmod o= /etc/perch/token", "PERCH_TLS_KEY: everybody may read or change /etc/perch/x.key"} {
+		if !strings.Contains(said, want) {
+			l.Errorf("it does not say %q:\n%s", want, said)
+		}
+	}
+	if strings.Contains(said, "t0ken") {
+		l.Errorf("it says the token:\n%s", said)
+	}
+	l.guest("chmod 640 /etc/perch/token /etc/perch/x.key")
+	l.restarted()
+	l.guest("rm /etc/perch/token /etc/perch/x.*")
+}
+
+// readOnly starts the agent on a root that cannot be written, as some owners of cards that wear out have it.
+func (l *life) readOnly() {
+	l.settings(everythingAt(l.port()))
+	l.guest("sync; mount -o remount,ro / && ! touch /var/lib/x 2>/dev/null")
+	l.Logf("online %v after a start on a read-only root", l.restarted())
+	l.snapshotOf("yard")
+	l.snapshotOf("nest")
+	if out := l.guest("perch-agent check || true"); !strings.Contains(out, "the root file system is read-only, which is fine") {
+		l.Errorf("check says\n%s", out)
+	}
+	l.guest("mount -o remount,rw /")
+}
+
+// authority signs certificates of this test. The zero value signs each with its own key.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+// issue writes path.pem and path.key: a certificate for names that counts from 2020 until a time. An authority's own has no names.
+func (a authority) issue(t *testing.T, path string, until time.Time, names ...string) authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: filepath.Base(path)},
+		NotBefore: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: until,
+		IsCA: len(names) == 0, BasicConstraintsValid: true,
+	}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			c.IPAddresses = append(c.IPAddresses, ip)
+		} else {
+			c.DNSNames = append(c.DNSNames, name)
+		}
+	}
+	if a.cert == nil {
+		a = authority{c, key}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for suffix, b := range map[string]*pem.Block{".pem": {Type: "CERTIFICATE", Bytes: der}, ".key": {Type: "PRIVATE KEY", Bytes: pkcs8}} {
+		if err := os.WriteFile(path+suffix, pem.EncodeToMemory(b), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	return authority{c, key}
 }
 
