@@ -47,6 +47,7 @@ func TestLife(t *testing.T) {
 	l.step("scissors", l.scissors)
 	l.step("secrets", l.secrets)
 	l.step("read-only", l.readOnly)
+	l.step("clock", l.clock)
 }
 
 type life struct{ *bench }
@@ -526,3 +527,109 @@ func (a authority) issue(t *testing.T, path string, until time.Time, names ...st
 	return authority{c, key}
 }
 
+// clock starts the agent with clocks that are wrong, against a broker that shows a certificate and wants one.
+func (l *life) clock() {
+	dir := l.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	far := time.Date(2045, 1, 1, 0, 0, 0, 0, time.UTC)
+	ca := authority{}.issue(l.T, at("ca"), far)
+	ca.issue(l.T, at("device"), far, device)
+	broker := func(until time.Time) { ca.issue(l.T, at("broker"), until, vpi.GuestLoopback, "127.0.0.1") }
+	broker(far)
+	program := filepath.Join(l.bin, "perch-broker")
+	for _, args := range [][]string{{"init", "--url", "tls://127.0.0.1:7878"}, {"add", "device", device, "--cert"}} {
+		if out, err := exec.CommandContext(l.Context(), program, append(args, "--state", at("state"))...).CombinedOutput(); err != nil {
+			l.Fatalf("perch-broker %s: %v\n%s", args, err, out)
+		}
+	}
+	serve := func() (*proc.Process, string) {
+		p, err := proc.Start(program, []string{
+			"--state", at("state"), "--listen", "tls://127.0.0.1:0",
+			"--tls-cert", at("broker.pem"), "--tls-key", at("broker.key"), "--client-ca", at("ca.pem"),
+		}, nil)
+		l.must(err)
+		line, err := p.Line(l.Context(), "msg=listening")
+		l.must(err)
+		return p, portOf(regexp.MustCompile(`url=(\S+)`).FindStringSubmatch(line)[1])
+	}
+	b, port := serve()
+	defer func() { _ = b.Stop() }()
+	for _, name := range []string{"ca.pem", "device.pem", "device.key"} {
+		data, err := os.ReadFile(at(name))
+		l.must(err)
+		l.must(os.WriteFile(filepath.Join(l.pi.Share(), name), data, 0o644))
+		l.guest("install -m 640 -g perch /host/" + name + " /etc/perch/")
+	}
+	settings := func(port string) {
+		l.settings(append(yardAt("1")[1:], "PERCH_BROKER=tls://"+vpi.GuestLoopback+":"+port,
+			"PERCH_TLS_CA=/etc/perch/ca.pem", "PERCH_TLS_CERT=/etc/perch/device.pem", "PERCH_TLS_KEY=/etc/perch/device.key"))
+	}
+	settings(port)
+	set := func(t time.Time) string { return fmt.Sprintf("date -s @%d >/dev/null", t.Unix()) }
+	const possible = 2 * time.Second // from when it can connect
+	built := l.built()
+	for _, c := range []struct {
+		name  string
+		clock time.Time
+	}{{"1970", time.Unix(100_000, 0)}, {"a day before it was built", built.Add(-24 * time.Hour)}, {"right", time.Now()}} {
+		l.guest(set(c.clock))
+		l.restarted()
+		l.within(possible, l.dialed(), "to connect with the clock at "+c.name)
+	}
+
+	l.guest(set(time.Date(2106, 3, 1, 0, 0, 0, 0, time.UTC)))
+	l.until("systemctl restart perch-agent", "which no time source has set, it is 2106-03-01")
+	l.within(possible, l.until(set(time.Now()), "online,"), "to connect after the clock of 2106 was set")
+
+	// Accepted at the floor; judged again, and refused, when the clock is set past the certificate's end.
+	broker(time.Now().Add(time.Hour))
+	time.Sleep(1100 * time.Millisecond) // the broker looks at its files once a second
+	l.guest(set(time.Unix(100_000, 0)))
+	l.restarted()
+	_, mark := l.log("")
+	l.until(set(time.Now().Add(24*time.Hour)), "away,")
+	if said, _ := l.log(mark); !strings.Contains(said, "by it the broker's certificate does not count") {
+		l.Errorf("the link was not ended for the clock:\n%s", said)
+	}
+	l.until("systemctl restart perch-agent", "the certificate counts from")
+
+	broker(time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC)) // before anything was built
+	time.Sleep(1100 * time.Millisecond)
+	for _, now := range []time.Time{time.Now(), time.Unix(100_000, 0)} {
+		l.guest(set(now))
+		l.until("systemctl restart perch-agent", "expired or is not yet valid")
+		l.guest("sleep 2; systemctl show -P StatusText perch-agent | grep -F 'expired or is not yet valid'")
+	}
+	if out := l.guest("perch-agent check || true"); !strings.Contains(out, "is this machine's clock right") {
+		l.Errorf("check says\n%s", out)
+	}
+	l.guest(set(time.Now()))
+}
+
+// built is the date of the package's program, which it takes the time to be at least.
+func (l *life) built() time.Time {
+	l.Helper()
+	file := filepath.Join(filepath.Dir(l.deb), "arm64", "perch-agent")
+	out, err := exec.CommandContext(l.Context(), "go", "version", "-m", file).Output()
+	l.must(err)
+	m := regexp.MustCompile(`vcs\.time=(\S+)`).FindStringSubmatch(string(out))
+	if m == nil {
+		l.Fatalf("%s does not say when it was built:\n%s", file, out)
+	}
+	t, err := time.Parse(time.RFC3339, m[1])
+	l.must(err)
+	return t
+}
+
+// dialed is how long the agent says that it took to connect.
+func (l *life) dialed() time.Duration {
+	l.Helper()
+	out := l.guest("journalctl -u perch-agent -o cat | grep 'to=online' | tail -1")
+	m := regexp.MustCompile(`after=(\S+)`).FindStringSubmatch(out)
+	if m == nil {
+		l.Fatalf("it does not say how long it took: %s", out)
+	}
+	d, err := time.ParseDuration(m[1])
+	l.must(err)
+	return d
+}
