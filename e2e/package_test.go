@@ -66,7 +66,7 @@ func (p *packages) firstPicture() {
 	p.guest(fmt.Sprintf(`dpkg -i /host/perch-agent.deb
 		printf '%%s\n' PERCH_BROKER=tcp://%s:%s PERCH_DEVICE=%s >>/etc/default/perch-agent
 		systemctl restart perch-agent`, vpi.GuestLoopback, port, device))
-	_, err = p.perch("snapshot", device, "--wait", "60s", "--timeout", "60s", "-o", file)
+	_, err = p.perch("snapshot", device, "--wait", "60s", "-o", file)
 	p.must(err)
 	took := time.Since(start)
 	after, err := p.pi.Waited()
@@ -113,7 +113,7 @@ func (p *packages) next(suffix string) string {
 		return strings.Join(lines, "")
 	})
 	edit("etc/default/perch-agent", func(s string) string { return s + "\n# A later version says more.\n" })
-	p.must(exec.CommandContext(p.Context(), "dpkg-deb", "--root-owner-group", "-Zgzip", "--build", tree, filepath.Join(p.pi.Share(), "next.deb")).Run())
+	p.must(exec.CommandContext(p.Context(), "dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, filepath.Join(p.pi.Share(), "next.deb")).Run())
 	return version
 }
 
@@ -144,7 +144,7 @@ func (p *packages) upgrade() {
 // picture asks for one as soon as the device is there.
 func (p *packages) picture(device string) {
 	p.Helper()
-	_, err := p.perch("snapshot", device, "--wait", "60s", "--timeout", "60s", "-o", filepath.Join(p.TempDir(), "x.jpg"))
+	_, err := p.perch("snapshot", device, "--wait", "60s", "-o", filepath.Join(p.TempDir(), "x.jpg"))
 	p.must(err)
 }
 

@@ -113,7 +113,7 @@ func (s *shop) logsIn() {
 func (s *shop) sees(device string) {
 	s.Helper()
 	file := filepath.Join(s.TempDir(), "seen.jpg")
-	s.types("perch snapshot " + device + " --wait 60s --timeout 60s -o " + file)
+	s.types("perch snapshot " + device + " --wait 60s -o " + file)
 	s.isPicture(file)
 }
 
@@ -140,7 +140,7 @@ func (p *packages) pair() {
 	s.types("perch-broker revoke " + device)
 	for range 100 {
 		if out := s.types("perch devices"); !strings.Contains(out, "online") {
-			p.purge()
+			p.guest("dpkg -P perch-agent")
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
