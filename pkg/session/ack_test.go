@@ -57,7 +57,7 @@ func TestPositionRidesAlong(t *testing.T) {
 		if n, at := heard(); n != 0 || len(at) != 1 || at[0] != pos {
 			t.Errorf("%d payloads and positions %d, want %d by itself", n, at, pos)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(60 * time.Millisecond)
 		_, _ = nc.Write(element)
 		if _, at := heard(); len(at) != 1 || at[0] != pos+8*uint64(len(element)-3) { // the ninth is not whole when its beginning is read
 			t.Errorf("after a pause: positions %d", at)

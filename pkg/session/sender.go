@@ -99,7 +99,7 @@ func (c *Conn) gather(w *batch) bool {
 // position adds a KEEPALIVE. It is made as it leaves: there is never more than one, and it says what is true now.
 func (c *Conn) position(w *batch) {
 	w.add(keepaliveFrame(c.led.received, c.ask, nil))
-	c.ask, c.tell, c.ackedAt = false, false, c.led.received
+	c.ask, c.tell, c.ackedAt, c.ackedOn = false, false, c.led.received, c.now()
 }
 
 func (c *Conn) load(w *batch) bool {
