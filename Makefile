@@ -74,8 +74,9 @@ e2e: build deb-arm64 deb-armhf ## The virtual Pi: the package, a camera, broker 
 	go test -tags e2e -count=1 -timeout 20m -v -artifacts -outputdir "$(CURDIR)/build/e2e" ./e2e
 
 .PHONY: life
-life: build ## 40,000 laptops that come and go, and an agent that is to stay as it was
-	go test -tags e2e -count=1 -timeout 60m -v ./e2e -run TestFlat -life.sessions=40000
+life: build deb-arm64 ## The long forms: 20 power cuts of a virtual Pi, and 40,000 laptops that come and go
+	@tools/need $(APT_E2E)
+	go test -tags e2e -count=1 -timeout 60m -v ./e2e -run '^(TestLife|TestFlat)$$' -life.cuts=20 -life.sessions=40000
 
 .PHONY: bench-agent
 bench-agent: build deb-arm64 ## What the agent costs on the virtual Pi, beside go2rtc; on a quiet machine, at most 6 minutes

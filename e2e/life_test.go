@@ -12,8 +12,10 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -32,7 +34,10 @@ import (
 	"github.com/perchcam/perch/pkg/api"
 )
 
-// TestLife is what a Pi goes through in the field. Its steps build on one another.
+var cuts = flag.Int("life.cuts", 3, "how often TestLife cuts the power")
+
+// TestLife is what a Pi goes through in the field: everything in use at once inside the sandbox, restarts, hangs, kills, lost links, a
+// root that cannot be written, a clock that is wrong, and power cuts. Its steps build on one another.
 func TestLife(t *testing.T) {
 	l := &life{bench: newBench(t)}
 	l.step("hardware", l.wire)
@@ -48,6 +53,7 @@ func TestLife(t *testing.T) {
 	l.step("secrets", l.secrets)
 	l.step("read-only", l.readOnly)
 	l.step("clock", l.clock)
+	l.step("power cuts", l.powerCuts)
 }
 
 type life struct{ *bench }
@@ -632,4 +638,47 @@ func (l *life) dialed() time.Duration {
 	d, err := time.ParseDuration(m[1])
 	l.must(err)
 	return d
+}
+
+// powerCuts cuts the power at moments of all kinds: when nothing happens, while settings are written and pictures sent, and while the
+// package is being unpacked. What the kernel had not written yet is lost. Each time the device is back under its id.
+func (l *life) powerCuts() {
+	l.settings(yardAt(l.port()))
+	l.restarted()
+	l.guest("sync")
+	id := l.info().ID
+	seed := uint64(time.Now().UnixNano())
+	dice := mathrand.New(mathrand.NewPCG(seed, 1))
+	l.Logf("seed %d", seed)
+	for n := range *cuts {
+		what := [...]string{"at rest", "while it writes", "in dpkg -i"}[n%3]
+		switch n % 3 {
+		case 1:
+			l.guest(`systemd-run --quiet sh -c 'while :; do
+				cp /etc/default/perch-agent /etc/default/.new && mv /etc/default/.new /etc/default/perch-agent
+				systemctl restart perch-agent; done'`)
+		case 2:
+			l.guest("systemd-run --quiet dpkg -i /host/perch-agent.deb")
+		}
+		time.Sleep(time.Duration(dice.Int64N(int64(3 * time.Second))))
+		cut := time.Now()
+		l.must(l.pi.Reset(l.Context()))
+		state := l.guest(fmt.Sprintf(`date -s @%d >/dev/null
+			systemctl is-system-running --wait >/dev/null || true
+			systemctl is-active perch-agent || systemctl status --no-pager perch-agent
+			dmesg | grep -i 'ext4-fs error' || true`, time.Now().Unix()))
+		if state != "active" {
+			l.Fatalf("after power cut %d, %s, the service is\n%s", n+1, what, state)
+		}
+		l.plugCamera()
+		l.until("true", "online,")
+		if d := l.listed(); d == nil || d.State != api.StateOnline || d.ID != id || d.Since.Before(cut) {
+			l.Fatalf("after power cut %d, %s, the device is listed as %+v", n+1, what, d)
+		}
+		l.snapshotOf("yard")
+		if n%3 == 2 {
+			l.guest("dpkg -i /host/perch-agent.deb && sync") // whatever the cut left of it
+		}
+		l.Logf("power cut %d, %s: back in %v", n+1, what, time.Since(cut).Round(time.Second/10))
+	}
 }
