@@ -4,10 +4,8 @@ package v4l2
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +16,7 @@ import (
 // node is an open capture node: the system calls of one capture, in the order
 // of the package comment. Tests put another in the kernel's place.
 type node interface {
-	fd() int                           // for poll(2)
+	fd() int                           // non-blocking, for epoll(7)
 	formats() ([]camera.Format, error) // those that this program knows
 	sizes(camera.Format) []sizes       // none if the driver does not list them
 	setFormat(camera.Mode) error
@@ -64,22 +62,6 @@ func capture(ctx context.Context, n node, path string, want camera.Want, yield f
 	if err != nil {
 		return err
 	}
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return sentence("watch", path, os.NewSyscallError("eventfd", err))
-	}
-	defer unix.Close(wake)
-	done := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(done)
-		unix.Write(wake, binary.NativeEndian.AppendUint64(nil, 1)) // eventfd(2): only a full counter blocks
-	})
-	defer func() {
-		if !stop() {
-			<-done // it must not write to a descriptor that is somebody else's by now
-		}
-	}()
-
 	defer func() {
 		if e := n.release(); err == nil && e != nil && !gone(e) {
 			err = sentence("free the buffers of", path, e)
@@ -103,22 +85,14 @@ func capture(ctx context.Context, n node, path string, want camera.Want, yield f
 		return sentence("start", path, err)
 	}
 
-	fds := []unix.PollFd{{Fd: int32(n.fd()), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
+	w := watch{node: n}
+	defer w.close()
 	var seq sequence
 	for {
 		// No time limit here: the Hub notices when frames stop, and ends ctx.
-		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
-			return sentence("wait for", path, os.NewSyscallError("poll", err))
-		}
+		b, err := w.next(ctx)
 		if ctx.Err() != nil {
 			return nil
-		}
-		b, err := n.dequeue()
-		if errors.Is(err, unix.EAGAIN) {
-			if fds[0].Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0 {
-				return sentence("read", path, fmt.Errorf("poll says %#x: %w", fds[0].Revents, unix.EIO))
-			}
-			continue
 		}
 		if err != nil {
 			return sentence("read", path, err)

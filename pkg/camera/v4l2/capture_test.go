@@ -16,7 +16,7 @@ import (
 	"github.com/perchcam/perch/pkg/camera"
 )
 
-// fake is a node in the kernel's place. Frames come from send; poll(2) sees
+// fake is a node in the kernel's place. Frames come from send; the poller sees
 // them through a real descriptor, an eventfd used as a semaphore.
 type fake struct {
 	lists  []camera.Format

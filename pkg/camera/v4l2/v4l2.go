@@ -4,7 +4,7 @@
 // sentence.
 //
 // The calls of one capture, always in this order: open, S_FMT, G_FMT, S_PARM,
-// REQBUFS, mmap, QBUF, STREAMON; then poll, DQBUF, the consumer, QBUF for each
+// REQBUFS, mmap, QBUF, STREAMON; then epoll, DQBUF, the consumer, QBUF for each
 // frame; and at the end, whatever happened, STREAMOFF, munmap, REQBUFS(0),
 // close. One goroutine makes all of them. What the driver chose is what a
 // frame says, not what was asked.
