@@ -251,13 +251,14 @@ func (l *life) probe() {
 		sed -e 's|^Type=.*|Type=oneshot|' -e 's|^ExecStart=.*|ExecStart=/usr/bin/perch-probe|' \
 		-e '/^ExecCondition=/d;/^ExecStop/d;/^Restart/d;/^Watchdog/d;/^NotifyAccess/d;/^\[Install\]/,$d' \
 		/lib/systemd/system/perch-agent.service >/run/systemd/system/perch-probe.service
+		mknod -m 666 /dev/perch-probe c 10 237 # as /dev/loop-control
 		systemctl daemon-reload
 		systemctl start perch-probe
 		journalctl -u perch-probe -o cat`)
 	l.Logf("%s", out)
 	const denied = "operation not permitted"
 	for name, want := range map[string]string{
-		"listen": denied, "accept": denied, "settime": denied, "namespace": denied, "executable": denied,
+		"listen": denied, "accept": denied, "device": denied, "settime": denied, "namespace": denied, "executable": denied,
 		"etc": "open /etc/perch-probe: read-only file system", "home": "open /root: permission denied",
 		// And what the features need is there. Debian's arm64 kernel has no dma-buf heaps; no driver is behind the subdevice's node.
 		"netlink": "<nil>", "media": "<nil>", "memfd": "<nil>", "gpiochip": "<nil>", "subdevice": "no such device", "dma_heap": "<nil>|no such file or directory",
