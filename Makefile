@@ -68,7 +68,7 @@ $(CLIS:%=cli-%):
 	CGO_ENABLED=0 GOOS=$(os) GOARCH=$(arch) $(BUILD) -ldflags '-s -w' -o build/cli/perch-$(os)-$(arch)$(if $(filter windows,$(os)),.exe) ./cmd/perch
 
 .PHONY: e2e
-e2e: build deb-arm64 deb-armhf ## The virtual Pi: the package, a camera, broker and CLI on this machine; at most 12 minutes
+e2e: build deb-arm64 deb-armhf ## The virtual Pi: the package, a camera, broker and CLI on this machine; a quarter of an hour
 	@tools/need $(APT_E2E)
 	@mkdir -p build/e2e
 	go test -tags e2e -count=1 -timeout 20m -v -artifacts -outputdir "$(CURDIR)/build/e2e" ./e2e
@@ -79,7 +79,7 @@ life: build deb-arm64 ## The long forms: 20 power cuts of a virtual Pi, and 40,0
 	go test -tags e2e -count=1 -timeout 60m -v ./e2e -run '^(TestLife|TestFlat)$$' -life.cuts=20 -life.sessions=40000
 
 .PHONY: bench-agent
-bench-agent: build deb-arm64 ## What the agent costs on the virtual Pi, beside go2rtc; on a quiet machine, at most 6 minutes
+bench-agent: build deb-arm64 ## What the agent costs on the virtual Pi, beside go2rtc; on a quiet machine, ten minutes
 	@tools/need $(APT_E2E)
 	@mkdir -p build/e2e
 	go test -tags e2e -count=1 -timeout 15m -v -run '^TestCost$$' -artifacts -outputdir "$(CURDIR)/build/e2e" ./e2e -cost
