@@ -308,27 +308,18 @@ func stamper(string) error {
 	if err != nil {
 		return err
 	}
-	say(ready{Addr: ln.Addr().String()})
-	go func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
+	welcome(ln, func(nc net.Conn) {
+		defer nc.Close()
+		b := make([]byte, pictureBytes)
+		tick := time.NewTicker(time.Second / fps)
+		defer tick.Stop()
+		for range tick.C {
+			binary.BigEndian.PutUint64(b, uint64(camera.Mono()))
+			if _, err := nc.Write(b); err != nil {
 				return
 			}
-			go func() {
-				defer nc.Close()
-				b := make([]byte, pictureBytes)
-				tick := time.NewTicker(time.Second / fps)
-				defer tick.Stop()
-				for range tick.C {
-					binary.BigEndian.PutUint64(b, uint64(camera.Mono()))
-					if _, err := nc.Write(b); err != nil {
-						return
-					}
-				}
-			}()
 		}
-	}()
+	})
 	return stay()
 }
 

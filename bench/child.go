@@ -238,6 +238,20 @@ func say(v any) {
 	_, _ = os.Stdout.Write(append(b, '\n'))
 }
 
+// welcome says where ln listens, and does what is to be done for each connection in a goroutine of its own.
+func welcome(ln net.Listener, do func(net.Conn)) {
+	say(ready{Addr: ln.Addr().String()})
+	go func() {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go do(nc)
+		}
+	}()
+}
+
 // obey answers commands until the input ends. Without do it only waits for that.
 func obey[C any](do func(C) (any, error)) error {
 	in := bufio.NewScanner(os.Stdin)

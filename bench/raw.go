@@ -188,16 +188,7 @@ func rawDevice(addr, how string) error {
 	if err != nil {
 		return err
 	}
-	say(ready{Addr: ln.Addr().String()})
-	go func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _ = newAnswers().serve(newWireEnd(nc, false)) }()
-		}
-	}()
+	welcome(ln, func(nc net.Conn) { _ = newAnswers().serve(newWireEnd(nc, false)) })
 	return stay()
 }
 
@@ -328,21 +319,14 @@ func relay(target string, splice bool) error {
 			n.Add(int64(m))
 		}
 	}
-	say(ready{Addr: ln.Addr().String()})
-	go func() {
-		for {
-			a, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			b, err := net.Dial("tcp", target)
-			if err != nil {
-				_ = a.Close()
-				continue
-			}
-			go pump(b, a, &to)
-			go pump(a, b, &from)
+	welcome(ln, func(a net.Conn) {
+		b, err := net.Dial("tcp", target)
+		if err != nil {
+			_ = a.Close()
+			return
 		}
-	}()
+		go pump(b, a, &to)
+		pump(a, b, &from)
+	})
 	return obey(func(struct{}) (any, error) { return relayed{to.Load(), from.Load()}, nil })
 }

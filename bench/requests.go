@@ -19,26 +19,23 @@ func sizeName(n int) string { return fmt.Sprintf("%d KB", n/1000) }
 
 // one is a request at a time.
 func one(l *lab) (*report, error) {
-	r := l.report()
-	all, stop, err := l.systems(nil, everybody...)
-	if err != nil {
-		return nil, err
-	}
-	defer stop()
-	for _, size := range sizes {
-		got, err := l.turns(all, load{Size: size, Callers: 1, For: block})
-		if err != nil {
-			return nil, err
-		}
-		r.Tables = append(r.Tables, compare("One at a time, "+sizeName(size), everybody, got))
-		r.ends("brokered snapshot, one at a time, p50, "+sizeName(size), got, p50, "≤ 1.2 × relay, ≤ 0.6 × NATS", func(relay, nats float64) bool { return relay <= 1.2 && nats <= 0.6 })
-		resumption(r, "one at a time, "+sizeName(size), got, p50, "p50")
-	}
-	return r, nil
+	return l.requests(1, "One at a time, ", func(r *report, size string, got map[string][]sample) {
+		r.ends("brokered snapshot, one at a time, p50, "+size, got, p50, "≤ 1.2 × relay, ≤ 0.6 × NATS", func(relay, nats float64) bool { return relay <= 1.2 && nats <= 0.6 })
+		resumption(r, "one at a time, "+size, got, p50, "p50")
+	})
 }
 
 // eight is eight laptops at once.
 func eight(l *lab) (*report, error) {
+	return l.requests(8, "Eight laptops at once, ", func(r *report, size string, got map[string][]sample) {
+		r.ends("eight at once, throughput, "+size, got, rate, "≥ 0.8 × relay, ≥ 2 × NATS", func(relay, nats float64) bool { return relay >= 0.8 && nats >= 2 })
+		r.ends("broker CPU seconds per GB, eight at once, "+size, got, perGB, "≤ 1.25 × relay, ≤ 0.45 × NATS", func(relay, nats float64) bool { return relay <= 1.25 && nats <= 0.45 })
+		resumption(r, "eight at once, "+size, got, perGB, "CPU/GB")
+	})
+}
+
+// requests has everybody ask for answers of each size, and judge say what came of it.
+func (l *lab) requests(callers int, title string, judge func(r *report, size string, got map[string][]sample)) (*report, error) {
 	r := l.report()
 	all, stop, err := l.systems(nil, everybody...)
 	if err != nil {
@@ -46,14 +43,12 @@ func eight(l *lab) (*report, error) {
 	}
 	defer stop()
 	for _, size := range sizes {
-		got, err := l.turns(all, load{Size: size, Callers: 8, For: block})
+		got, err := l.turns(all, load{Size: size, Callers: callers, For: block})
 		if err != nil {
 			return nil, err
 		}
-		r.Tables = append(r.Tables, compare("Eight laptops at once, "+sizeName(size), everybody, got))
-		r.ends("eight at once, throughput, "+sizeName(size), got, rate, "≥ 0.8 × relay, ≥ 2 × NATS", func(relay, nats float64) bool { return relay >= 0.8 && nats >= 2 })
-		r.ends("broker CPU seconds per GB, eight at once, "+sizeName(size), got, perGB, "≤ 1.25 × relay, ≤ 0.45 × NATS", func(relay, nats float64) bool { return relay <= 1.25 && nats <= 0.45 })
-		resumption(r, "eight at once, "+sizeName(size), got, perGB, "CPU/GB")
+		r.Tables = append(r.Tables, compare(title+sizeName(size), everybody, got))
+		judge(r, sizeName(size), got)
 	}
 	return r, nil
 }

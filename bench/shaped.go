@@ -35,23 +35,16 @@ func shapingLeg(target, rate, delay string) error {
 	if err != nil {
 		return err
 	}
-	say(ready{Addr: ln.Addr().String()})
-	go func() {
-		for {
-			a, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			nd := net.Dialer{Control: narrow}
-			b, err := nd.Dial("tcp", target)
-			if err != nil {
-				_ = a.Close()
-				continue
-			}
-			go shape(b, a, bits, d)
-			go shape(a, b, bits, d)
+	welcome(ln, func(a net.Conn) {
+		nd := net.Dialer{Control: narrow}
+		b, err := nd.Dial("tcp", target)
+		if err != nil {
+			_ = a.Close()
+			return
 		}
-	}()
+		go shape(b, a, bits, d)
+		shape(a, b, bits, d)
+	})
 	return stay()
 }
 
