@@ -26,18 +26,9 @@ type question struct {
 
 // payload encodes the question for one session.
 func (q question) payload(n *conn) (peer.Payload, error) {
-	r := wire.Request{Route: q.route, Device: q.device}
-	if q.device != "" {
-		if err := api.CheckName("device", q.device); err != nil {
-			return peer.Payload{}, invalid(err)
-		}
-		r.Service, r.Origin = api.Service, n.origin
-	}
-	if q.wait > 0 {
-		r.Params = []wire.Tag{{Key: wire.ParamWait, Value: q.wait.String()}}
-	}
-	if q.share {
-		r.Params = append(r.Params, wire.Tag{Key: wire.ParamShare, Value: "1"})
+	md, err := n.address(q.route, q.device, q.wait, q.share)
+	if err != nil {
+		return peer.Payload{}, err
 	}
 	if err := q.data.Check(); err != nil {
 		return peer.Payload{}, invalid(err)
@@ -46,35 +37,61 @@ func (q question) payload(n *conn) (peer.Payload, error) {
 	if err != nil {
 		return peer.Payload{}, invalid(err)
 	}
+	return peer.Payload{Metadata: md, Data: data}, nil
+}
+
+// address encodes whom a request is for: a device, or for "" the broker.
+func (n *conn) address(route, device string, wait time.Duration, share bool) ([]byte, error) {
+	r := wire.Request{Route: route, Device: device}
+	if device != "" {
+		if err := api.CheckName("device", device); err != nil {
+			return nil, invalid(err)
+		}
+		r.Service, r.Origin = api.Service, n.origin
+	}
+	if wait > 0 {
+		r.Params = []wire.Tag{{Key: wire.ParamWait, Value: wait.String()}}
+	}
+	if share {
+		r.Params = append(r.Params, wire.Tag{Key: wire.ParamShare, Value: "1"})
+	}
 	md, err := r.Append(nil, n.c.cfg.Dialect)
 	if err != nil {
-		return peer.Payload{}, invalid(err)
+		return nil, invalid(err)
 	}
-	return peer.Payload{Metadata: md, Data: data}, nil
+	return md, nil
 }
 
 func invalid(err error) error {
 	return &Error{Kind: ErrInvalid, Text: api.Text(err.Error()), Err: err}
 }
 
-// ask asks for one answer. Whose session ends meanwhile is asked once more, over the next.
-func (c *Client) ask(ctx context.Context, q question) (p peer.Payload, n *conn, err error) {
+// ask asks for one answer.
+func (c *Client) ask(ctx context.Context, q question) (peer.Payload, *conn, error) {
+	p, n, err := c.request(ctx, q.payload, q.once)
+	if err != nil && n != nil {
+		err = c.fault(ctx, q, err)
+	}
+	return p, n, err
+}
+
+// request asks for one answer. Whose session ends meanwhile is asked once more, over the next, unless it is to be asked once.
+// Without a session nothing was asked, and err says why; with one it is the other end's.
+func (c *Client) request(ctx context.Context, payload func(*conn) (peer.Payload, error), once bool) (peer.Payload, *conn, error) {
 	for try := 1; ; try++ {
-		if n, err = c.connect(ctx); err != nil {
-			return peer.Payload{}, nil, err
-		}
-		req, err := q.payload(n)
+		n, err := c.connect(ctx)
 		if err != nil {
 			return peer.Payload{}, nil, err
 		}
-		p, err = n.requester().RequestResponse(ctx, req)
-		if err == nil {
-			return p, n, nil
+		req, err := payload(n)
+		if err != nil {
+			return peer.Payload{}, nil, err
 		}
-		if try == 1 && over(err) && !q.once {
+		p, err := n.requester().RequestResponse(ctx, req)
+		if try == 1 && over(err) && !once {
 			continue
 		}
-		return peer.Payload{}, nil, c.fault(ctx, q, err)
+		return p, n, err
 	}
 }
 

@@ -4,9 +4,7 @@ import (
 	"context"
 	"iter"
 
-	"github.com/perchcam/perch/pkg/api"
 	"github.com/perchcam/perch/pkg/peer"
-	"github.com/perchcam/perch/pkg/wire"
 )
 
 // Pass is a request that somebody else has made, to be asked over our session as it is: see PassResponse and PassStream.
@@ -19,40 +17,17 @@ type Pass struct {
 }
 
 func (p Pass) payload(n *conn) (peer.Payload, error) {
-	r := wire.Request{Route: p.Route, Device: p.Device}
-	if p.Device != "" {
-		if err := api.CheckName("device", p.Device); err != nil {
-			return peer.Payload{}, invalid(err)
-		}
-		r.Service, r.Origin = api.Service, n.origin
-	}
-	if p.Share {
-		r.Params = []wire.Tag{{Key: wire.ParamShare, Value: "1"}}
-	}
-	md, err := r.Append(nil, n.c.cfg.Dialect)
-	if err != nil {
-		return peer.Payload{}, invalid(err)
-	}
-	return peer.Payload{Metadata: md, Data: p.Data}, nil
+	md, err := n.address(p.Route, p.Device, 0, p.Share)
+	return peer.Payload{Metadata: md, Data: p.Data}, err
 }
 
 // PassResponse asks for one answer. The other end's errors are *peer.Error, as they came.
 func (c *Client) PassResponse(ctx context.Context, p Pass) (peer.Payload, error) {
-	for try := 1; ; try++ {
-		n, err := c.connect(ctx)
-		if err != nil {
-			return peer.Payload{}, err
-		}
-		req, err := p.payload(n)
-		if err != nil {
-			return peer.Payload{}, err
-		}
-		v, err := n.requester().RequestResponse(ctx, req)
-		if try == 1 && over(err) && !p.Once {
-			continue
-		}
-		return v, c.passed(err)
+	v, n, err := c.request(ctx, p.payload, p.Once)
+	if n != nil {
+		err = c.passed(err)
 	}
+	return v, err
 }
 
 // PassStream asks for a stream, of which window elements may be under way and not yet taken; with 1 an element is asked for when
