@@ -6,11 +6,13 @@
 // another is being drawn all the same, only the newest waits.
 import type { Payload } from "rsocket-core";
 import type { Clock } from "./clock";
+import { put } from "./dom";
 import { entry, type Fault, Follow, type Link } from "./net";
 import type { FrameHeader, StreamOptions } from "./types";
 
 const FRAME = "application/vnd.perch.frame.v1+json";
 const SPAN = 3_000; // ms over which the rate is counted
+const LATE = 5_000; // ms
 
 export class Feed {
   header: FrameHeader | undefined; // of the picture that is shown
@@ -72,6 +74,20 @@ export class Feed {
   // age of the picture that is shown, in milliseconds.
   get age(): number | undefined {
     return this.header && this.clock.age(this.header.boot, this.header.mono_ns);
+  }
+
+  // late: it is so old that whoever looks should see it.
+  get late(): boolean {
+    const age = this.age;
+    return age !== undefined && age > LATE;
+  }
+
+  // mark says at what shows the canvas which picture is on it.
+  mark(element: HTMLElement) {
+    if (!this.header) return;
+    put(element, "data-seq", String(this.header.seq));
+    put(element, "data-at", this.header.at);
+    element.classList.add("painted");
   }
 
   // fps is how many pictures a second were painted lately.

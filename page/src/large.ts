@@ -70,7 +70,7 @@ export class Large {
       ),
     );
     if (camera) {
-      this.feed = new Feed(world.link, name, this.#canvas, world.clock(name), () => this.#paint());
+      this.feed = new Feed(world.link, name, this.#canvas, world.clock(name), () => this.feed?.mark(this.element));
       this.feed.options = { camera };
       void this.#begin(tile);
     }
@@ -137,14 +137,6 @@ export class Large {
     );
   }
 
-  #paint() {
-    const header = this.feed?.header;
-    if (!header) return;
-    put(this.element, "data-seq", String(header.seq));
-    put(this.element, "data-at", header.at);
-    this.element.classList.add("painted");
-  }
-
   tick() {
     const d = this.device.value;
     const old = this.feed?.age;
@@ -153,7 +145,7 @@ export class Large {
     say(this.#state, d.state === "online" ? `online since ${since}` : d.state === "away" ? `away since ${since}: its link is lost, and it may come back` : `left at ${since}`);
     const facts = [header ? `${header.width} × ${header.height}` : "", rate(this.feed?.fps ?? 0), old === undefined ? "" : `${age(old)} old`];
     say(this.#facts, facts.filter(Boolean).join("  ·  "));
-    put(this.element, "data-late", d.state === "online" && old !== undefined && old > 5_000);
+    put(this.element, "data-late", d.state === "online" && (this.feed?.late ?? false));
     const error = d.state === "online" ? (this.feed?.error ?? "") : "";
     say(this.#note, error || (this.camera ? (header || this.element.classList.contains("painted") ? "" : d.state === "online" ? "waiting for a picture" : "") : "This device has no camera."));
     put(this.#save, "disabled", d.state === "left");

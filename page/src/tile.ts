@@ -34,7 +34,7 @@ export class Tile {
     );
     this.element = h("li", { class: "tile", "data-device": name, "data-camera": camera }, this.link, this.#values);
     if (camera) {
-      this.feed = new Feed(world.link, name, this.#canvas, world.clock(name), () => this.#paint());
+      this.feed = new Feed(world.link, name, this.#canvas, world.clock(name), () => this.feed?.mark(this.element));
     }
     this.#forget.push(
       device.follow((d) => {
@@ -67,22 +67,12 @@ export class Tile {
     this.world.sensors(this.device.value.name).want(this, on && (this.device.value.sensors?.length ?? 0) > 0);
   }
 
-  #paint() {
-    const header = this.feed?.header;
-    if (!header) return;
-    put(this.element, "data-seq", String(header.seq));
-    put(this.element, "data-at", header.at);
-    this.element.classList.add("painted");
-  }
-
   // tick brings up to date what changes with time alone.
   tick() {
     const d = this.device.value;
-    const old = this.feed?.age;
-    const late = this.#seen && d.state === "online" && old !== undefined && old > 5_000;
-    put(this.element, "data-late", late);
+    put(this.element, "data-late", this.#seen && d.state === "online" && (this.feed?.late ?? false));
     if (d.state !== "online") say(this.#age, d.state === "away" ? `away since ${moment(d.since)}` : `left at ${moment(d.since)}`);
-    else say(this.#age, age(old));
+    else say(this.#age, age(this.feed?.age));
     put(this.#age, "title", d.state === "online" ? "age of the picture" : (d.reason ?? null));
     const error = d.state === "online" ? (this.feed?.error ?? "") : "";
     say(this.#note, error || (this.camera ? (this.feed?.header ? "" : d.state === "online" ? "waiting for a picture" : "") : "no camera"));
