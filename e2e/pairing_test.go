@@ -230,6 +230,6 @@ func (p *packages) server() {
 	if strings.Contains(said, "root") {
 		p.Errorf("the broker, or a file of its, is root's:\n%s", said)
 	}
-	p.guest("dpkg -P perch-broker perch && rm -r /root/.config")
+	p.guest("dpkg -P perch-broker perch && rm -r ~root/.config")
 	p.nothingLeft("perch-broker")
 }
