@@ -52,7 +52,7 @@ func (c console) response(ctx context.Context, req peer.Payload) (peer.Payload, 
 		}
 		return encode(c.page(l, q))
 	case api.RouteBrokerInfo:
-		return encode(c.b.infoFor(l))
+		return encode(c.b.info(&l.grant))
 	case api.RouteEnrol:
 		return c.b.enrol(l, req.Data)
 	case wire.RouteHealth:
@@ -166,37 +166,19 @@ func encode(v any) (peer.Payload, error) {
 	return peer.Payload{Data: data}, err
 }
 
-// infoFor is the answer of broker.info.
-func (b *Broker) infoFor(l *leg) api.BrokerInfo {
-	i := b.info()
-	i.Role = string(l.grant.Role)
-	if l.grant.Role == access.Admin && len(l.grant.Devices) == 0 {
-		return i
+// info is what the broker says of itself: of what by may see. How many look on, only who may see everything is told.
+func (b *Broker) info(by *access.Grant) api.BrokerInfo {
+	online, away := b.registry.count(by)
+	i := api.BrokerInfo{
+		Version: b.cfg.Version, Started: b.started, At: time.Now(), Role: string(by.Role),
+		Online: online, Away: away,
 	}
-	i.Online, i.Away, i.Viewers = 0, 0, 0
-	devices, _ := b.registry.list(false)
-	for _, d := range devices {
-		switch {
-		case !l.grant.Covers(d.Name):
-		case d.State == api.StateOnline:
-			i.Online++
-		case d.State == api.StateAway:
-			i.Away++
-		}
+	if by.Role == access.Admin && len(by.Devices) == 0 {
+		b.mu.Lock()
+		i.Viewers = max(0, len(b.legs)-online-away)
+		b.mu.Unlock()
 	}
 	return i
-}
-
-// info is what the broker says of itself.
-func (b *Broker) info() api.BrokerInfo {
-	online, away := b.registry.count()
-	b.mu.Lock()
-	viewers := len(b.legs)
-	b.mu.Unlock()
-	return api.BrokerInfo{
-		Version: b.cfg.Version, Started: b.started, At: time.Now(),
-		Online: online, Away: away, Viewers: max(0, viewers-online-away),
-	}
 }
 
 // enrol gives a device credentials of its own for an enrolment token.

@@ -12,6 +12,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/perchcam/perch/pkg/api"
+	"github.com/perchcam/perch/pkg/broker/access"
 )
 
 // ops is what whoever runs the broker looks at, by HTTP on an address of this machine only:
@@ -24,13 +25,14 @@ type ops struct {
 	b       *Broker
 	metrics *metrics.Set
 	mux     *http.ServeMux
+	sees    *access.Grant // everything
 }
 
 func newOps(b *Broker) *ops {
-	o := &ops{b: b, metrics: metrics.NewSet(), mux: http.NewServeMux()}
+	o := &ops{b: b, metrics: metrics.NewSet(), mux: http.NewServeMux(), sees: &access.Grant{Role: access.Admin}}
 	o.mux.HandleFunc("GET /metrics", o.serveMetrics)
 	o.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		b.registry.count() // its lock is the one that everything needs
+		b.registry.count(o.sees) // its lock is the one that everything needs
 		fmt.Fprintln(w, "ok")
 	})
 	o.mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -43,9 +45,9 @@ func newOps(b *Broker) *ops {
 	o.mux.HandleFunc("GET /{$}", o.serveStatus)
 
 	gauge := func(name string, f func() float64) { o.metrics.NewGauge("perch_broker_"+name, f) }
-	gauge(`devices{state="online"}`, func() float64 { n, _ := b.registry.count(); return float64(n) })
-	gauge(`devices{state="away"}`, func() float64 { _, n := b.registry.count(); return float64(n) })
-	gauge("laptops", func() float64 { return float64(b.info().Viewers) })
+	gauge(`devices{state="online"}`, func() float64 { n, _ := b.registry.count(o.sees); return float64(n) })
+	gauge(`devices{state="away"}`, func() float64 { _, n := b.registry.count(o.sees); return float64(n) })
+	gauge("laptops", func() float64 { return float64(b.info(o.sees).Viewers) })
 	gauge("links", func() float64 { b.mu.Lock(); defer b.mu.Unlock(); return float64(len(b.links)) })
 	gauge("streams", func() float64 { return float64(b.routes.Load()) })
 	gauge("requests_waiting", func() float64 { return float64(b.registry.parkedNow()) })
@@ -98,7 +100,7 @@ func (o *ops) serveStatus(w http.ResponseWriter, _ *http.Request) {
 		Info    api.BrokerInfo
 		Devices []api.Device
 		Streams int64
-	}{o.b.info(), list, o.b.routes.Load()})
+	}{o.b.info(o.sees), list, o.b.routes.Load()})
 }
 
 // run serves on ln until ctx is over.

@@ -379,14 +379,16 @@ func (g *registry) list(addr bool) ([]api.Device, uint64) {
 	return all, g.events.last()
 }
 
-// count returns how many devices are online and away.
-func (g *registry) count() (online, away int) {
+// count returns how many of the devices that by covers are online and away.
+func (g *registry) count(by *access.Grant) (online, away int) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	for _, d := range g.devices {
-		if d.up {
+	for name, d := range g.devices {
+		switch {
+		case !by.Covers(name):
+		case d.up:
 			online++
-		} else {
+		default:
 			away++
 		}
 	}
